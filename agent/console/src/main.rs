@@ -1,0 +1,2 @@
+//! nabi-console
+fn main() {}

@@ -1,0 +1,13 @@
+//! What an appliance is and decides. Pure: no I/O, no clock, nothing of ours imported.
+
+pub mod literal;
+pub mod model;
+pub mod name;
+pub mod pack;
+pub mod prompt;
+pub mod restart;
+
+pub use literal::{LiteralCutter, is_control_literal};
+pub use model::{ModelFormat, ModelSummary};
+pub use name::{KeyName, ModelName, NameError};
+pub use prompt::{AddedToken, ChatTemplate, Piece};

@@ -1,0 +1,120 @@
+//! An engine's life: bind, load, serve, drain.
+
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nabi_wire::config::EngineConfig;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::backend::Loaded;
+use crate::connection::{self, Load, Shared};
+use crate::host::{Command, Host};
+use crate::ticket::Interest;
+
+/// Clients of one engine: the gateway, the supervisor, and an operator's tool or two.
+pub const CONNECTIONS_MAX: usize = 16;
+/// How long the last frames of a drained engine may take to be read.
+const FLUSH_MS_MAX: u64 = 2_000;
+
+/// Tells how much of the model is loaded, in thousandths.
+pub type LoadProgress = Box<dyn FnMut(u16) + Send>;
+
+/// Serves until SIGTERM and the drain that follows. `load` runs on the step thread, which then
+/// owns the model; clients that connect meanwhile are told the progress.
+pub fn run<L>(listener: UnixListener, config: &EngineConfig, load: L) -> Result<()>
+where
+    L: FnOnce(LoadProgress, Interest) -> Result<Loaded> + Send + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(listener, config, load))
+}
+
+async fn serve<L>(listener: UnixListener, config: &EngineConfig, load: L) -> Result<()>
+where
+    L: FnOnce(LoadProgress, Interest) -> Result<Loaded> + Send + 'static,
+{
+    listener.set_nonblocking(true).context("cannot prepare the socket")?;
+    let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen on the socket")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let (commands, taken) = mpsc::unbounded_channel();
+    let (loading, load_state) = watch::channel(Load::Loading { permille: 0 });
+    let interest = Interest::default();
+    let shared = Shared { commands: commands.clone(), interest: interest.clone(), load: load_state };
+    let mut ended = spawn_step_thread(load, loading, interest, taken, config.queue_requests_max)?;
+
+    let mut connections = JoinSet::new();
+    let mut grace = Duration::from_millis(config.drain_grace_ms);
+    let mut draining = false;
+    let outcome = loop {
+        tokio::select! {
+            accepted = listener.accept(), if !draining && connections.len() < CONNECTIONS_MAX => {
+                let (stream, _) = accepted.context("cannot accept a client")?;
+                connections.spawn(connection::serve(stream, shared.clone()));
+            }
+            Some(finished) = connections.join_next() => log_end(finished),
+            _ = terminate.recv() => {
+                if matches!(*shared.load.borrow(), Load::Loading { .. }) {
+                    return Ok(());
+                }
+                draining = true;
+                // A second SIGTERM finds no grace left.
+                let _ = commands.send(Command::Drain { grace: std::mem::take(&mut grace) });
+            }
+            outcome = &mut ended => break outcome.context("the step thread panicked")?,
+        }
+    };
+    // Each connection sees that the step thread is gone, writes what is left, and ends.
+    let rest = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(Duration::from_millis(FLUSH_MS_MAX), rest).await.is_err() {
+        tracing::warn!("a client did not read its last answers within {FLUSH_MS_MAX} ms");
+    }
+    outcome
+}
+
+/// The thread that loads the model, steps it, and owns it.
+fn spawn_step_thread<L>(
+    load: L,
+    loading: watch::Sender<Load>,
+    interest: Interest,
+    commands: mpsc::UnboundedReceiver<Command>,
+    queue_requests_max: u32,
+) -> Result<oneshot::Receiver<Result<()>>>
+where
+    L: FnOnce(LoadProgress, Interest) -> Result<Loaded> + Send + 'static,
+{
+    let (end, ended) = oneshot::channel();
+    let progress = loading.clone();
+    let work = move || {
+        let report = move |permille| {
+            progress.send_replace(Load::Loading { permille });
+        };
+        let outcome = load(Box::new(report), interest).map(|loaded| {
+            let (card, vocabulary) = (Arc::new(loaded.card.clone()), loaded.vocabulary.clone());
+            let host = Host::new(loaded, queue_requests_max);
+            loading.send_replace(Load::Ready { card, vocabulary });
+            // Without a service manager there is nobody to tell.
+            let _ = sd_notify::notify(&[NotifyState::Ready]);
+            host.run(commands);
+        });
+        let _ = end.send(outcome);
+    };
+    std::thread::Builder::new().name("step".into()).spawn(work).context("cannot start the step thread")?;
+    Ok(ended)
+}
+
+fn log_end(finished: Result<Result<()>, tokio::task::JoinError>) {
+    match finished {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("a client's connection ended: {error:#}"),
+        Err(error) => tracing::error!("a client's task failed: {error}"),
+    }
+}

@@ -1,0 +1,73 @@
+//! What is served, to whom: one version of the configuration, ready for use. A new version
+//! replaces it whole; requests under way keep the one that they began with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nabi_domain::ModelName;
+use nabi_wire::config::{GatewayConfig, KeyHash, ServedModel};
+
+use crate::engine::{Engine, Session};
+use crate::tls::{self, TlsError};
+
+/// One version of the configuration.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    pub(crate) generation: u64,
+    pub(crate) tls: Arc<rustls::ServerConfig>,
+    pub(crate) keys: Vec<KeyHash>,
+    pub(crate) models: Vec<Model>,
+    pub(crate) drain_grace: Duration,
+}
+
+/// A model that requests may name.
+#[derive(Debug)]
+pub(crate) struct Model {
+    pub(crate) name: ModelName,
+    pub(crate) created_unix_s: u64,
+    engine: Option<ConfiguredEngine>,
+}
+
+#[derive(Debug, Clone)]
+struct ConfiguredEngine {
+    socket: std::path::PathBuf,
+    engine: Engine,
+}
+
+impl Model {
+    /// The engine's session, once it is ready.
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
+        self.engine.as_ref().and_then(|configured| configured.engine.session())
+    }
+}
+
+impl Serving {
+    /// Makes a configuration ready for use. Engines that `previous` talks to are kept; others are
+    /// connected to, in the background.
+    pub(crate) fn build(config: GatewayConfig, previous: Option<&Self>) -> Result<Self, TlsError> {
+        // First what can fail, so that a bad configuration touches no engine.
+        let tls = tls::server_config(&config.certificate_pem, &config.private_key_pem)?;
+        let models = config.models.into_iter().map(|model| served(model, previous)).collect();
+        Ok(Self {
+            generation: config.generation,
+            tls,
+            keys: config.keys,
+            models,
+            drain_grace: Duration::from_millis(config.drain_grace_ms),
+        })
+    }
+
+    /// The model of this name.
+    pub(crate) fn model(&self, name: &str) -> Option<&Model> {
+        self.models.iter().find(|model| model.name.as_str() == name)
+    }
+}
+
+fn served(model: ServedModel, previous: Option<&Serving>) -> Model {
+    let engine = model.socket.map(|socket| {
+        let known = previous.and_then(|previous| previous.model(model.name.as_str()));
+        let kept = known.and_then(|known| known.engine.clone()).filter(|engine| engine.socket == socket);
+        kept.unwrap_or_else(|| ConfiguredEngine { engine: Engine::connect(socket.clone()), socket })
+    });
+    Model { name: model.name, created_unix_s: model.created_unix_s, engine }
+}

@@ -1,0 +1,29 @@
+//! The gateway as a process, with a stub engine behind it and a client before it. No test's
+//! verdict depends on time: each waits for what must come, with a deadline that only a hang meets.
+
+mod bad_input;
+mod chat;
+mod client;
+mod control_tokens;
+mod drain;
+mod engine;
+mod faults;
+mod gateway;
+mod reload;
+mod start;
+mod tls;
+
+use std::time::Duration;
+
+/// Longest wait for what must come.
+const DEADLINE: Duration = Duration::from_secs(8);
+/// Rest between two looks at something that cannot be waited for.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Waits for what must come.
+async fn within_deadline<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: not within {DEADLINE:?}"),
+    }
+}

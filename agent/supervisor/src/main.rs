@@ -1,0 +1,2 @@
+//! nabi-supervisor
+fn main() {}

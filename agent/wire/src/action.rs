@@ -1,0 +1,295 @@
+//! All that an operator can do: one enum. The verbs of `nabi` are generated from it, the console
+//! uses it, `--json` prints the reply. One connection to the admin socket carries one action.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use nabi_domain::{KeyName, ModelName, ModelSummary};
+use serde::{Deserialize, Serialize};
+
+/// Largest number of lines that `logs` shows from the past.
+pub const LOG_LINES_MAX: u32 = 10_000;
+
+/// What the operator asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Subcommand)]
+pub enum Action {
+    /// What runs, and whether it serves
+    Status,
+    /// Models: import, list, remove, verify, serve, stop
+    #[command(subcommand)]
+    Model(ModelAction),
+    /// API keys: add, list, revoke
+    #[command(subcommand)]
+    Key(KeyAction),
+    /// Print the certificate of the authority that clients must trust
+    Ca,
+    /// Print what the processes logged
+    Logs {
+        /// Only this process: supervisor, gateway, or engine-MODEL
+        process: Option<String>,
+        /// How many lines of each process
+        #[arg(long, short = 'n', default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(LOG_LINES_MAX)))]
+        lines: u32,
+    },
+    /// Versions of Nabi and of its engines
+    Version,
+}
+
+/// What can be done with models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Subcommand)]
+pub enum ModelAction {
+    /// Copy a model into the store: a GGUF file or a Hugging Face folder
+    Import {
+        /// The file, the first file of a split one, or the folder
+        path: PathBuf,
+        /// Store it under this name; by default the name of the file or folder
+        #[arg(long)]
+        name: Option<ModelName>,
+    },
+    /// List the models in the store
+    List,
+    /// Delete a model from the store
+    Remove {
+        /// Its name
+        name: ModelName,
+    },
+    /// Hash a model's files again and compare with its import
+    Verify {
+        /// Its name
+        name: ModelName,
+    },
+    /// Serve a model, now and after each start
+    Serve {
+        /// Its name
+        name: ModelName,
+    },
+    /// Serve a model no longer
+    Stop {
+        /// Its name
+        name: ModelName,
+    },
+}
+
+/// What can be done with API keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Subcommand)]
+pub enum KeyAction {
+    /// Make a key and print it: it is shown this once
+    Add {
+        /// A name to know it by
+        name: KeyName,
+    },
+    /// List the keys' names
+    List,
+    /// Refuse a key from now on
+    Revoke {
+        /// Its name
+        name: KeyName,
+    },
+}
+
+/// The supervisor's answer, frame by frame. The last one is `Done` or `Failed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// A long action goes on; closing the connection interrupts it without loss.
+    Progress(Progress),
+    /// It is done.
+    Done(Reply),
+    /// It is not; says what was attempted, on what, and what to do.
+    Failed {
+        /// The whole text.
+        message: String,
+    },
+}
+
+/// How far a long action is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// What goes on: "copying model.gguf", "loading".
+    pub what: String,
+    /// Done so far, in `unit`.
+    pub done: u64,
+    /// All, in `unit`; 0 when not known.
+    pub total: u64,
+    /// `bytes` or `permille`.
+    pub unit: Unit,
+}
+
+/// Of what a [`Progress`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Thousandths.
+    Permille,
+}
+
+/// What `--json` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// To `status`.
+    Status(Status),
+    /// To `model import`.
+    Imported(ModelSummary),
+    /// To `model list`.
+    Models(Vec<ListedModel>),
+    /// To `model remove`.
+    Removed(ModelName),
+    /// To `model verify`.
+    Verified {
+        /// Which model.
+        name: ModelName,
+        /// How many files.
+        files: u32,
+        /// How many bytes.
+        bytes: u64,
+    },
+    /// To `model serve`: the first token is proven.
+    Serving(EngineStatus),
+    /// To `model stop`.
+    Stopped(ModelName),
+    /// To `key add`.
+    KeyAdded {
+        /// Its name.
+        name: KeyName,
+        /// The key itself: shown this once.
+        key: String,
+    },
+    /// To `key list`.
+    Keys(Vec<KeyName>),
+    /// To `key revoke`.
+    Revoked(KeyName),
+    /// To `ca`.
+    Ca {
+        /// The certificate.
+        certificate_pem: String,
+        /// SHA-256 of its DER form, hexadecimal, to compare by eye.
+        sha256: String,
+    },
+    /// To `logs`.
+    Logs(Vec<ProcessLog>),
+    /// To `version`.
+    Version(Version),
+}
+
+/// A model in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedModel {
+    /// What it is.
+    pub summary: ModelSummary,
+    /// Whether it is to be served.
+    pub served: bool,
+}
+
+/// The state of everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Where clients connect.
+    pub address: String,
+    /// Whether every served model answers.
+    pub ready: bool,
+    /// The gateway.
+    pub gateway: ProcessState,
+    /// One for each served model.
+    pub engines: Vec<EngineStatus>,
+}
+
+/// One engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// Which model.
+    pub model: ModelName,
+    /// How its process is.
+    pub state: ProcessState,
+    /// What it told when ready.
+    pub card: Option<EngineCard>,
+    /// Its own figures, when it answered.
+    pub stats: Option<EngineFigures>,
+}
+
+/// What the operator wants to know of a loaded model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineCard {
+    /// Which engine, with its version.
+    pub engine: String,
+    /// Which kernel pack and device.
+    pub kernel: String,
+    /// Context of each request.
+    pub context_tokens: u32,
+    /// Requests that run together.
+    pub sequences_max: u32,
+    /// Milliseconds from the start of the process to the proven first token.
+    pub first_token_ms: u64,
+}
+
+/// An engine's figures since its start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineFigures {
+    /// Requests that wait.
+    pub waiting: u32,
+    /// Requests that run.
+    pub running: u32,
+    /// Steps of the model.
+    pub steps: u64,
+    /// Most sequences that shared one of the last steps.
+    pub last_step_sequences_max: u32,
+    /// Prompt tokens computed.
+    pub prompt_tokens: u64,
+    /// Tokens chosen.
+    pub completion_tokens: u64,
+}
+
+/// How a process is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProcessState {
+    /// Started, not yet proven.
+    Starting {
+        /// Process id.
+        pid: u32,
+        /// Thousandths of the model that are loaded.
+        loaded_permille: u16,
+    },
+    /// Serves.
+    Ready {
+        /// Process id.
+        pid: u32,
+    },
+    /// Ended, and will be started again.
+    Waiting {
+        /// When.
+        restart_in_ms: u64,
+        /// Ends in a row.
+        failures: u32,
+        /// Why it ended.
+        reason: String,
+    },
+    /// Cannot run until the operator changes something.
+    Refused {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Is being ended.
+    Stopping,
+}
+
+/// What one process logged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessLog {
+    /// Which process.
+    pub process: String,
+    /// The last lines, oldest first.
+    pub lines: Vec<String>,
+}
+
+/// Versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Nabi's own.
+    pub nabi: String,
+    /// Of the engine wire.
+    pub engine_wire: u32,
+    /// The kernel pack in use.
+    pub pack: String,
+}

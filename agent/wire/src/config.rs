@@ -1,0 +1,139 @@
+//! The configuration file of each process, written by the supervisor, parsed whole before a
+//! socket is touched.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nabi_domain::{KeyName, ModelName};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Largest configuration file.
+pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
+
+/// Why a configuration could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The file is not what this version expects.
+    #[error("the configuration {} is not valid: the supervisor writes it anew at its next start", path.display())]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+}
+
+/// Reads a configuration.
+pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    if fs::metadata(path).map_err(failed)?.len() > CONFIG_BYTES_MAX {
+        return Err(failed(io::Error::other(format!("larger than {CONFIG_BYTES_MAX} bytes"))));
+    }
+    let text = fs::read(path).map_err(failed)?;
+    serde_json::from_slice(&text).map_err(|source| ConfigError::Parse { path: path.to_owned(), source })
+}
+
+/// `nabi-gateway`. Read at the start and after each SIGHUP; answered by a notification with
+/// `X_NABI_GENERATION=` this file's generation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Counts the versions of this file within one life of the supervisor.
+    pub generation: u64,
+    /// Leaf certificate, then its issuers, PEM.
+    pub certificate_pem: String,
+    /// The leaf's private key, PEM. The file's mode is 0600.
+    pub private_key_pem: String,
+    /// Who may ask.
+    pub keys: Vec<KeyHash>,
+    /// What is served.
+    pub models: Vec<ServedModel>,
+    /// How long running answers may go on after SIGTERM.
+    pub drain_grace_ms: u64,
+}
+
+/// An API key without the key: SHA-256 of its text. Keys have 256 random bits, so no salt is needed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyHash {
+    /// Its name, for logs.
+    pub name: KeyName,
+    /// SHA-256 of the key's text.
+    #[serde(with = "hex_32")]
+    pub sha256: [u8; 32],
+}
+
+/// A model that the operator wants served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServedModel {
+    /// The name that requests carry.
+    pub name: ModelName,
+    /// Seconds since 1970 of its import, for `GET /v1/models`.
+    pub created_unix_s: u64,
+    /// The engine's socket once it has proven its first token; absent while it starts.
+    pub socket: Option<PathBuf>,
+}
+
+/// An engine process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EngineConfig {
+    /// Name to serve under.
+    pub name: ModelName,
+    /// The (first) GGUF file.
+    pub model: PathBuf,
+    /// The kernel pack's folder.
+    pub pack: PathBuf,
+    /// Context of each sequence, in tokens.
+    pub context_tokens: u32,
+    /// Sequences that run together.
+    pub sequences_max: u32,
+    /// Compute threads.
+    pub threads: u32,
+    /// How keys and values are kept.
+    pub kv: KvFormat,
+    /// Requests that may wait.
+    pub queue_requests_max: u32,
+    /// How long running answers may go on after SIGTERM.
+    pub drain_grace_ms: u64,
+}
+
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KvFormat {
+    /// 16-bit, with flash attention where the kernels have it: the default.
+    F16,
+    /// 32-bit without flash attention, as the reference computes: for golden tests.
+    F32,
+}
+
+/// Serde for 32 bytes as hexadecimal text.
+pub mod hex_32 {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes 64 hexadecimal digits.
+    pub fn serialize<S: Serializer>(bytes: &[u8; 32], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(bytes))
+    }
+
+    /// Reads 64 hexadecimal digits.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(&text, &mut bytes).map_err(D::Error::custom)?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,45 @@
+//! What `nabi-import` tells the supervisor, frame by frame, on its standard output.
+
+use std::io::{self, Write};
+
+use nabi_domain::ModelSummary;
+use serde::{Deserialize, Serialize};
+
+/// One event. The last one is any but `Progress`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ImportEvent {
+    /// Bytes copied or hashed so far, over all files.
+    Progress {
+        /// The file at hand.
+        file: String,
+        /// Done, over all files.
+        done_bytes: u64,
+        /// All.
+        total_bytes: u64,
+    },
+    /// The model is in the store.
+    Done(ModelSummary),
+    /// The model is gone from the store.
+    Removed,
+    /// Every file has the hash of its import.
+    Verified {
+        /// How many files.
+        files: u32,
+        /// How many bytes.
+        bytes: u64,
+    },
+    /// Nothing was changed but a partial copy that a later import resumes.
+    Failed {
+        /// What was attempted, on what, and what to do.
+        message: String,
+    },
+}
+
+/// Writes one event as a frame, and flushes.
+pub fn write_event(out: &mut impl Write, event: &ImportEvent) -> io::Result<()> {
+    let frame = postcard::to_stdvec(event).map_err(io::Error::other)?;
+    let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
+    out.write_all(&length.to_be_bytes())?;
+    out.write_all(&frame)?;
+    out.flush()
+}
