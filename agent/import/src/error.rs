@@ -57,7 +57,10 @@ pub(crate) enum ImportError {
     #[error("{path:?} changed while it was imported: wait until it is complete and run the import again")]
     SourceChanged { path: PathBuf },
     /// What was stored is not what was inspected.
-    #[error("the copy of {path:?} is not the model that was read before: run the import again")]
+    #[error(
+        "the copy {path:?} is not the model that was read from the source: run the import again, it begins \
+         anew; if this happens twice, check the disk and the memory of this machine"
+    )]
     CopyDiffers { path: PathBuf },
     /// The name is taken.
     #[error(

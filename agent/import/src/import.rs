@@ -11,7 +11,7 @@ use nabi_models::regular_file;
 use nabi_models::{Inspected, StoreError, StoredFile, StoredModel, inspect};
 
 use crate::copy::copy;
-use crate::error::ImportError;
+use crate::error::{ImportError, in_words};
 use crate::hash;
 use crate::journal::{JOURNAL_NAME, Journal, State};
 use crate::places::Places;
@@ -171,12 +171,17 @@ fn check_copy(places: &Places, inspected: &Inspected) -> Result<(), ImportError>
         (ModelFormat::Gguf, Some(first)) => places.partial.join(&first.name),
         _ => places.partial.clone(),
     };
-    let stored = inspect(&entry)?;
-    let same_files =
-        stored.files.iter().map(|file| &file.name).eq(inspected.files.iter().map(|file| &file.name));
-    if same_files && stored.summary(places.name.clone()) == inspected.summary(places.name.clone()) {
-        Ok(())
-    } else {
-        Err(ImportError::CopyDiffers { path: entry })
+    let names = |of: &Inspected| of.files.iter().map(|file| file.name.clone()).collect::<Vec<_>>();
+    let summary = |of: &Inspected| of.summary(places.name.clone());
+    match inspect(&entry) {
+        Ok(stored) if names(&stored) == names(inspected) && summary(&stored) == summary(inspected) => {
+            return Ok(());
+        }
+        Ok(stored) => tracing::error!("the copy is {:?}", summary(&stored)),
+        Err(error) => tracing::error!("the copy cannot be read: {}", in_words(&error)),
     }
+    // The next run must not trust what this one took for complete.
+    let journal = places.partial.join(JOURNAL_NAME);
+    fs::remove_file(&journal).map_err(|source| ImportError::write(&journal, source))?;
+    Err(ImportError::CopyDiffers { path: entry })
 }

@@ -10,8 +10,8 @@ use anyhow::{Context, Result};
 use nix::ifaddrs::getifaddrs;
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 use sha2::{Digest, Sha256};
 use time::{Duration, OffsetDateTime};
@@ -68,7 +68,8 @@ impl Ca {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         valid_for(&mut params, CA_VALID_DAYS);
-        let certificate_pem = params.self_signed(&key).context("cannot sign the authority's certificate")?.pem();
+        let certificate_pem =
+            params.self_signed(&key).context("cannot sign the authority's certificate")?.pem();
         // The certificate first: a key without it would be taken for damage at the next start.
         write_atomically(&places.ca_certificate(), certificate_pem.as_bytes(), 0o644)
             .context("cannot write the authority's certificate")?;
@@ -81,7 +82,8 @@ impl Ca {
     fn new(certificate_pem: String, key: KeyPair) -> Result<Self> {
         let der = pem_to_der(&certificate_pem)?;
         let sha256 = hex::encode(Sha256::digest(&der));
-        let issuer = Issuer::from_ca_cert_der(&der.into(), key).context("cannot read the authority's certificate")?;
+        let issuer =
+            Issuer::from_ca_cert_der(&der.into(), key).context("cannot read the authority's certificate")?;
         Ok(Self { certificate_pem, sha256, issuer })
     }
 
@@ -136,7 +138,8 @@ impl Names {
             dns.insert(format!("{host}.local"));
             dns.insert(host);
         }
-        let mut addresses = BTreeSet::from([IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)]);
+        let mut addresses =
+            BTreeSet::from([IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)]);
         match getifaddrs() {
             Ok(found) => addresses.extend(found.filter_map(|interface| {
                 let address = interface.address?;

@@ -41,8 +41,9 @@ impl Ledger {
     pub(crate) fn open(places: &Places) -> Result<Self> {
         let path = places.private("operator.json");
         let content = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text)
-                .with_context(|| format!("{} is damaged: mend it, or move it away to begin anew", path.display()))?,
+            Ok(text) => serde_json::from_slice(&text).with_context(|| {
+                format!("{} is damaged: mend it, or move it away to begin anew", path.display())
+            })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Content::default(),
             Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
         };

@@ -1,2 +1,182 @@
-//! nabi-supervisor
-fn main() {}
+//! `nabi-supervisor`: starts the gateway and the engines, proves first tokens, watches, and
+//! answers the operator. It parses nothing that came from a network.
+
+mod admin;
+mod ca;
+mod child;
+mod core;
+mod engine;
+mod first_token;
+mod gateway;
+mod import;
+mod ledger;
+mod logs;
+mod places;
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use nabi_domain::pack::MANIFEST_FILE;
+use nabi_wire::lifeline;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::admin::Admin;
+use crate::core::{Core, Settings};
+use crate::logs::Log;
+use crate::places::Places;
+
+/// A gateway whose supervisor was killed needs a moment to leave its port.
+const BIND_TRIES_MAX: u32 = 30;
+const BIND_WAIT_MS: u64 = 100;
+
+/// Supervises the gateway and the engines
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Folder for models, keys, certificates and logs
+    #[arg(long)]
+    state: PathBuf,
+    /// Folder for sockets, emptied at each start [default: STATE/run]
+    #[arg(long)]
+    run: Option<PathBuf>,
+    /// Where to listen for API clients
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// The kernel pack's folder
+    #[arg(long)]
+    pack: PathBuf,
+    /// How long running answers may go on when asked to end
+    #[arg(long, default_value_t = 10_000)]
+    drain_grace_ms: u64,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => lifeline::refuse(&error),
+    }
+}
+
+#[tokio::main(worker_threads = 2)]
+async fn run(arguments: Arguments) -> Result<()> {
+    // Build.
+    let run_folder = arguments.run.unwrap_or_else(|| arguments.state.join("run"));
+    let places = Arc::new(Places::open(&arguments.state, &run_folder)?);
+    log_to_file_and_stderr(&places)?;
+    lifeline::exit_with_parent().context("cannot watch standard input")?;
+    let mut signals = Signals::new()?;
+    let pack = std::path::absolute(&arguments.pack).context("--pack is not a path")?;
+    ensure!(
+        pack.join(MANIFEST_FILE).exists(),
+        "there is no kernel pack in {}: build it with `make pack`",
+        pack.display()
+    );
+    let listener = bind(arguments.listen).await?;
+    let address = listener.local_addr().context("cannot tell the listening address")?;
+    let settings =
+        Settings { pack: pack.clone(), drain_grace: Duration::from_millis(arguments.drain_grace_ms) };
+    let admin_listener =
+        UnixListener::bind(places.run("admin.sock")).context("cannot bind the admin socket")?;
+    let core = Core::start(places.clone(), settings, listener)?;
+    let (ask, asked) = mpsc::channel(64);
+    let admin = Admin {
+        core: ask,
+        gateway: core.gateway_view(),
+        places: places.clone(),
+        pack,
+        address: format!("https://{address}"),
+    };
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "the supervisor runs");
+
+    // Run. When the admin socket is dropped, the core's requests end.
+    let serving = async {
+        tokio::select! {
+            outcome = admin::serve(admin_listener, admin) => outcome,
+            () = signals.next() => Ok(()),
+        }
+    };
+    let (outcome, core) = tokio::join!(serving, core.run(asked));
+
+    // Drain.
+    tracing::info!("draining");
+    core.drain(signals.next()).await;
+    places.clear_run();
+    outcome
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    let mut tries = 0;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < BIND_TRIES_MAX => {
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(BIND_WAIT_MS)).await;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(error).with_context(|| {
+                    format!(
+                        "another program listens on {address}: stop it, or choose another port with --listen"
+                    )
+                });
+            }
+            bound => {
+                return bound
+                    .with_context(|| format!("cannot listen on {address}: choose another with --listen"));
+            }
+        }
+    }
+}
+
+fn log_to_file_and_stderr(places: &Places) -> Result<()> {
+    let log = Log::open(&places.logs(), "supervisor").context("cannot open the supervisor's log")?;
+    let log = Arc::new(Mutex::new(log));
+    let writer = move || Tee { log: log.clone() };
+    tracing_subscriber::fmt().with_writer(writer).with_ansi(false).with_target(false).init();
+    Ok(())
+}
+
+/// Each line to the log and to standard error. Failures of either must not stop the service.
+struct Tee {
+    log: Arc<Mutex<Log>>,
+}
+
+impl Write for Tee {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().write_all(line);
+        if let Ok(mut log) = self.log.lock() {
+            let _ = log.write_all(line);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

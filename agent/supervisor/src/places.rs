@@ -90,7 +90,9 @@ fn take_lock(state: &Path) -> Result<File> {
             "another Nabi runs on {}: stop it first, or choose another folder with --state",
             state.display()
         ),
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        Err(TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("cannot lock {}", path.display()))
+        }
     }
 }
 

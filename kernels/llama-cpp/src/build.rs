@@ -12,7 +12,7 @@ const SOURCE_CRATE: &str = "llama-cpp-sys-2";
 
 /// Shared libraries, every CPU variant as a loadable backend, no OpenMP (its threads cannot be
 /// bounded by us), nothing tuned to the machine that builds.
-const CMAKE_DEFINITIONS: [&str; 12] = [
+const CMAKE_DEFINITIONS: [&str; 14] = [
     "CMAKE_BUILD_TYPE=Release",
     "BUILD_SHARED_LIBS=ON",
     "GGML_BACKEND_DL=ON",
@@ -25,6 +25,9 @@ const CMAKE_DEFINITIONS: [&str; 12] = [
     "LLAMA_BUILD_TOOLS=OFF",
     "LLAMA_BUILD_SERVER=OFF",
     "LLAMA_BUILD_APP=OFF",
+    // A library that lacks a symbol must fail here, not on the machine that loads it.
+    "CMAKE_SHARED_LINKER_FLAGS=-Wl,-z,defs",
+    "CMAKE_MODULE_LINKER_FLAGS=-Wl,-z,defs",
 ];
 
 /// What `cmake --install` wrote.
@@ -41,6 +44,12 @@ pub(crate) fn build(folder: &Path) -> Result<Installed> {
         prepare_sources(&sources)?;
     }
     let (objects, prefix) = (folder.join("objects"), folder.join("installed"));
+    // A compiler that was killed leaves half an object behind, which make takes for a whole one.
+    let unfinished = folder.join(".unfinished");
+    if unfinished.exists() && objects.exists() {
+        fs::remove_dir_all(&objects).with_context(|| format!("cannot clear {}", objects.display()))?;
+    }
+    fs::write(&unfinished, "").with_context(|| format!("cannot write {}", unfinished.display()))?;
     let definitions = CMAKE_DEFINITIONS.iter().map(|definition| format!("-D{definition}"));
     // `lib` on every distribution, so that the paths below are known.
     let places =
@@ -56,6 +65,7 @@ pub(crate) fn build(folder: &Path) -> Result<Installed> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from).to_string();
     run(Command::new("cmake").arg("--build").arg(&objects).args(["--parallel", &jobs]))?;
     run(Command::new("cmake").arg("--install").arg(&objects))?;
+    fs::remove_file(&unfinished).with_context(|| format!("cannot remove {}", unfinished.display()))?;
     Ok(Installed {
         libraries: prefix.join("lib"),
         backends: prefix.join("bin"),

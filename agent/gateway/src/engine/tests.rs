@@ -19,7 +19,7 @@ use super::{Answer, Arc, End, Engine, Event, Opened, Session, connection};
 use crate::error::ApiError;
 
 /// Longest wait for what must come.
-const DEADLINE: Duration = Duration::from_secs(8);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A session with a stub engine that answers everything by these steps.
 async fn session(steps: Vec<Step>) -> (Arc<Session>, Engine, Controls, TempDir) {

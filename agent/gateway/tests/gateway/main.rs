@@ -16,7 +16,7 @@ mod tls;
 use std::time::Duration;
 
 /// Longest wait for what must come.
-const DEADLINE: Duration = Duration::from_secs(8);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// Rest between two looks at something that cannot be waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 

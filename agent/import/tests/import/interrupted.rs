@@ -1,10 +1,10 @@
 //! Imports that are killed, and sources that change or go away.
 
 use std::fs::{self, File};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use nabi_model_corpus::gguf::split_llama;
+use nabi_model_corpus::gguf::{Gguf, split_llama};
 use nabi_models::StoredModel;
 use nabi_wire::lifeline::PARENT_GONE;
 use nix::sys::signal::Signal;
@@ -128,20 +128,49 @@ fn a_source_that_changed_between_runs_is_copied_anew() {
 }
 
 #[test]
+fn a_shorter_source_leaves_nothing_of_a_longer_one() {
+    let bench = Bench::new();
+    let source = bench.write_large("model.gguf", LARGE_MIB);
+    let mut run = bench.start("import", "model", Some(&source));
+    run.wait_for_checkpoint(&bench.partial("model"));
+    run.signal(Signal::SIGKILL);
+    run.end();
+    let bytes = Gguf::llama().build();
+    bench.write("model.gguf", &bytes);
+    bench.import("model", &source).done();
+    assert_eq!(fs::read(bench.stored("model").entry_point()).expect("the copy"), bytes);
+}
+
+#[test]
 fn a_source_that_changes_during_the_copy_is_refused() {
+    let cut = |file: File| file.set_len(3 << 20);
+    let rewrite = |mut file: File| file.write_all(b"GGUF");
+    for change in [&cut as &dyn Fn(File) -> io::Result<()>, &rewrite] {
+        let bench = Bench::new();
+        let source = bench.write_large("large.gguf", LARGE_MIB);
+        let mut run = bench.start("import", "large", Some(&source));
+        run.wait_for_checkpoint(&bench.partial("large"));
+        run.signal(Signal::SIGSTOP);
+        File::options().write(true).open(&source).and_then(change).expect("changes the source");
+        run.signal(Signal::SIGCONT);
+        let end = run.end();
+        assert!(end.failed().contains("changed while it was imported"), "{}", end.failed());
+    }
+}
+
+#[test]
+fn a_copy_that_is_damaged_on_the_way_is_no_model_and_begins_anew() {
     let bench = Bench::new();
     let source = bench.write_large("large.gguf", LARGE_MIB);
     let mut run = bench.start("import", "large", Some(&source));
-    run.wait_for(1);
+    run.wait_for_checkpoint(&bench.partial("large"));
     run.signal(Signal::SIGSTOP);
-    File::options()
-        .write(true)
-        .open(&source)
-        .and_then(|file| file.set_len(3 << 20))
-        .expect("cuts the source");
+    let copy = File::options().write(true).open(bench.partial("large").join("large.gguf"));
+    copy.and_then(|mut file| file.write_all(b"JUNK")).expect("damages the copy");
     run.signal(Signal::SIGCONT);
     let end = run.end();
-    assert!(end.failed().contains("changed while it was imported"), "{}", end.failed());
+    assert!(end.failed().contains("is not the model that was read"), "{}", end.failed());
+    bench.import("large", &source).done();
 }
 
 #[test]

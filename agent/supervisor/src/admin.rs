@@ -1,0 +1,247 @@
+//! The admin socket: one connection, one action, its progress and its reply. Whoever may open the
+//! socket is the operator: the folder that it lies in is closed to all others.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use futures_util::{SinkExt as _, StreamExt as _};
+use nabi_domain::ModelName;
+use nabi_models::Store;
+use nabi_wire::action::{
+    Action, Answer, KeyAction, ListedModel, ModelAction, ProcessState, Progress, Reply, Status, Unit,
+};
+use nabi_wire::frame::{self, Reader, Writer};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::core::{GatewayView, Request, version};
+use crate::engine;
+use crate::import::{self, Work};
+use crate::logs;
+use crate::places::Places;
+
+/// Operators at once.
+const CONNECTIONS_MAX: usize = 32;
+/// For the gateway to take a new configuration.
+const RELOAD_MS_MAX: u64 = 5_000;
+
+/// What an action needs.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub(crate) core: mpsc::Sender<Request>,
+    pub(crate) gateway: GatewayView,
+    pub(crate) places: Arc<Places>,
+    pub(crate) pack: PathBuf,
+    pub(crate) address: String,
+}
+
+/// Answers operators until it is dropped, which interrupts what is under way.
+pub(crate) async fn serve(listener: UnixListener, admin: Admin) -> Result<()> {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
+                let (stream, _) = accepted.context("cannot accept on the admin socket")?;
+                connections.spawn(one_action(stream, admin.clone()));
+            }
+            Some(ended) = connections.join_next() => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!("an operator's connection ended: {error:#}"),
+                Err(error) => tracing::error!("an action failed: {error}"),
+            },
+        }
+    }
+}
+
+/// Where an action's progress and reply go.
+pub(crate) type Answers = Writer<OwnedWriteHalf, Answer>;
+
+async fn one_action(stream: UnixStream, admin: Admin) -> Result<()> {
+    let (read, write) = stream.into_split();
+    let mut requests: Reader<OwnedReadHalf, Action> = frame::reader(read);
+    let mut answers: Answers = frame::writer(write);
+    let action = requests.next().await.context("the operator asked for nothing")??;
+    // The operator who closes the connection interrupts the action.
+    let outcome = tokio::select! {
+        outcome = admin.act(action, &mut answers) => outcome,
+        _ = requests.next() => return Ok(()),
+    };
+    let last = match outcome {
+        Ok(reply) => Answer::Done(reply),
+        Err(error) => Answer::Failed { message: format!("{error:#}") },
+    };
+    Ok(answers.send(last).await?)
+}
+
+impl Admin {
+    async fn act(&self, action: Action, answers: &mut Answers) -> Result<Reply> {
+        match action {
+            Action::Status => self.status().await,
+            Action::Model(action) => self.model(action, answers).await,
+            Action::Key(action) => self.key(action).await,
+            Action::Ca => self.ask(Request::Ca).await,
+            Action::Logs { process, lines } => {
+                let logs = logs::tail(&self.places.logs(), process.as_deref(), lines)
+                    .context("cannot read the logs")?;
+                ensure!(
+                    process.is_none() || !logs.is_empty(),
+                    "there is no such process: supervisor, gateway, import, or engine-MODEL"
+                );
+                Ok(Reply::Logs(logs))
+            }
+            Action::Version => version(&self.pack).map(Reply::Version),
+        }
+    }
+
+    async fn status(&self) -> Result<Reply> {
+        let gateway = self.gateway.state.borrow().clone();
+        let mut engines = Vec::new();
+        for (name, published) in self.ask(Request::Snapshot).await?.engines {
+            engines.push(engine::status(name, published).await);
+        }
+        let serves = |state: &ProcessState| matches!(state, ProcessState::Ready { .. });
+        let ready = !engines.is_empty() && serves(&gateway) && engines.iter().all(|e| serves(&e.state));
+        Ok(Reply::Status(Status { address: self.address.clone(), ready, gateway, engines }))
+    }
+
+    async fn model(&self, action: ModelAction, answers: &mut Answers) -> Result<Reply> {
+        match action {
+            ModelAction::Import { path, name } => {
+                let name = match name {
+                    Some(name) => name,
+                    None => default_name(&path)?,
+                };
+                self.store(&name, Work::Import { source: &path }, answers).await
+            }
+            ModelAction::List => self.list().await,
+            ModelAction::Remove { name } => {
+                let served = self.ask(Request::Snapshot).await?;
+                ensure!(
+                    !served.engines.iter().any(|(served, _)| *served == name),
+                    "{name} is served: `nabi model stop {name}` first"
+                );
+                self.store(&name, Work::Remove, answers).await
+            }
+            ModelAction::Verify { name } => self.store(&name, Work::Verify, answers).await,
+            ModelAction::Serve { name } => self.serve(name, answers).await,
+            ModelAction::Stop { name } => {
+                self.ask(|answer| Request::Stop(name.clone(), answer)).await??;
+                Ok(Reply::Stopped(name))
+            }
+        }
+    }
+
+    async fn store(&self, name: &ModelName, work: Work<'_>, answers: &mut Answers) -> Result<Reply> {
+        import::run(&self.places, name, work, answers).await
+    }
+
+    async fn list(&self) -> Result<Reply> {
+        let served = self.ask(Request::Snapshot).await?;
+        let mut models = Vec::new();
+        for model in Store::open(&self.places.models())?.list()? {
+            let summary = model?.manifest.summary;
+            let served = served.engines.iter().any(|(name, _)| *name == summary.name);
+            models.push(ListedModel { summary, served });
+        }
+        Ok(Reply::Models(models))
+    }
+
+    /// Serves a model, and waits for its first token. One that cannot be served is not kept.
+    async fn serve(&self, name: ModelName, answers: &mut Answers) -> Result<Reply> {
+        let serving = self.ask(|answer| Request::Serve(name.clone(), answer)).await??;
+        let mut published = serving.published;
+        loop {
+            let now = published.borrow_and_update().clone();
+            match &now.state {
+                ProcessState::Ready { .. } => return Ok(Reply::Serving(engine::status(name, now).await)),
+                ProcessState::Starting { loaded_permille, .. } => {
+                    let (what, done) = (format!("loading {name}"), u64::from(*loaded_permille));
+                    let progress = Progress { what, done, total: 1000, unit: Unit::Permille };
+                    answers.send(Answer::Progress(progress)).await?;
+                }
+                ProcessState::Refused { reason } | ProcessState::Waiting { reason, .. } => {
+                    if !serving.already {
+                        self.ask(|answer| Request::Stop(name.clone(), answer)).await??;
+                    }
+                    bail!("{name} cannot be served: {reason}");
+                }
+                ProcessState::Stopping => bail!("{name} is being stopped"),
+            }
+            published.changed().await.context("the engine was stopped")?;
+        }
+    }
+
+    async fn key(&self, action: KeyAction) -> Result<Reply> {
+        match action {
+            KeyAction::Add { name } => {
+                let added = self.ask(|answer| Request::AddKey(name.clone(), answer)).await?;
+                let (key, generation) = added?;
+                self.in_use(generation).await?;
+                Ok(Reply::KeyAdded { name, key })
+            }
+            KeyAction::List => Ok(Reply::Keys(self.ask(Request::KeyNames).await?)),
+            KeyAction::Revoke { name } => {
+                let generation = self.ask(|answer| Request::RevokeKey(name.clone(), answer)).await??;
+                self.in_use(generation).await?;
+                Ok(Reply::Revoked(name))
+            }
+        }
+    }
+
+    /// Waits until the gateway uses a configuration at least that new. A gateway that is down
+    /// reads it when it starts.
+    async fn in_use(&self, generation: u64) -> Result<()> {
+        let mut in_use = self.gateway.in_use.clone();
+        let taken = in_use.wait_for(|&now| now >= generation || now == 0);
+        match tokio::time::timeout(Duration::from_millis(RELOAD_MS_MAX), taken).await {
+            Ok(_) => Ok(()),
+            Err(_) => bail!(
+                "the change is kept, but the gateway did not take it within {RELOAD_MS_MAX} ms: see `nabi logs gateway`"
+            ),
+        }
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        let down = "the supervisor is going down";
+        self.core.send(request(answer)).await.ok().context(down)?;
+        answered.await.context(down)
+    }
+}
+
+/// `DeepSeek-V3-00001-of-00008.gguf` becomes `DeepSeek-V3`.
+fn default_name(path: &Path) -> Result<ModelName> {
+    let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let stem = file.strip_suffix(".gguf").unwrap_or(file);
+    let stem = match stem.rsplit_once("-of-").and_then(|(head, count)| Some((head.rsplit_once('-')?, count)))
+    {
+        Some(((name, part), count)) if is_number(part) && is_number(count) => name,
+        _ => stem,
+    };
+    stem.parse()
+        .with_context(|| format!("{} gives no name for the model: choose one with --name", path.display()))
+}
+
+fn is_number(text: &str) -> bool {
+    text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::default_name;
+
+    #[test]
+    fn a_model_is_named_after_its_file() {
+        let name = |path: &str| default_name(path.as_ref()).ok().map(String::from);
+        assert_eq!(name("/m/SmolLM2-135M.Q4_1.gguf").as_deref(), Some("SmolLM2-135M.Q4_1"));
+        assert_eq!(name("/m/DeepSeek-V3-00001-of-00008.gguf").as_deref(), Some("DeepSeek-V3"));
+        assert_eq!(name("/m/DeepSeek-R1/").as_deref(), Some("DeepSeek-R1"));
+        assert_eq!(name("best-of-breed.gguf").as_deref(), Some("best-of-breed"));
+        assert_eq!(name("/"), None);
+        assert_eq!(name("/m/두 번째.gguf"), None);
+    }
+}

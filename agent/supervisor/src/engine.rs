@@ -1,0 +1,315 @@
+//! One served model: a task that starts its engine, proves the first token, watches, and starts
+//! it again. It tells by a watch channel how it is; it is told to stop by a token.
+
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nabi_domain::ModelName;
+use nabi_domain::restart::Failures;
+use nabi_models::{Manifest, Store};
+use nabi_wire::action::{EngineCard, EngineFigures, EngineStatus, ProcessState};
+use nabi_wire::config::{EngineConfig, KvFormat};
+use nabi_wire::engine::{ModelCard, Stats};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::child::{Child, End, Spec};
+use crate::first_token::EngineClient;
+use crate::places::{Places, write_atomically};
+
+/// Longest context that a request gets without the operator's word: more costs memory at once.
+const CONTEXT_TOKENS_MAX: u64 = 8192;
+/// Requests that run together.
+const SEQUENCES_MAX: u32 = 4;
+/// Requests that wait.
+const QUEUE_REQUESTS_MAX: u32 = 256;
+/// From the loaded model to its first token.
+const FIRST_TOKEN_MS_MAX: u64 = 120_000;
+/// For an engine's figures in `nabi status`: a step may take long.
+const STATS_MS_MAX: u64 = 2_000;
+
+/// What all engines share.
+#[derive(Clone)]
+pub(crate) struct Site {
+    pub(crate) places: Arc<Places>,
+    pub(crate) pack: PathBuf,
+    pub(crate) drain_grace: Duration,
+    /// Numbers the sockets, so that no two lives share one.
+    pub(crate) lives: Arc<AtomicU64>,
+    /// Told after each change of a published state.
+    pub(crate) changed: mpsc::Sender<()>,
+}
+
+/// How an engine is, for the rest of the supervisor.
+#[derive(Debug, Clone)]
+pub(crate) struct Published {
+    pub(crate) state: ProcessState,
+    pub(crate) ready: Option<Ready>,
+}
+
+/// An engine whose first token is proven.
+#[derive(Debug, Clone)]
+pub(crate) struct Ready {
+    pub(crate) socket: PathBuf,
+    pub(crate) card: EngineCard,
+    stats: mpsc::Sender<oneshot::Sender<Stats>>,
+}
+
+/// The rest of the supervisor's hold on an engine's task.
+pub(crate) struct Engine {
+    pub(crate) published: watch::Receiver<Published>,
+    pub(crate) created_unix_s: u64,
+    stop: CancellationToken,
+    pub(crate) hurry: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Engine {
+    pub(crate) fn start(site: Site, name: ModelName) -> Self {
+        let starting =
+            Published { state: ProcessState::Starting { pid: 0, loaded_permille: 0 }, ready: None };
+        let (publish, published) = watch::channel(starting);
+        let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+        let created_unix_s = created_unix_s(&site, &name);
+        let life = Life { site, name, publish, stop: stop.clone(), hurry: hurry.clone() };
+        Self { published, created_unix_s, stop, hurry, task: tokio::spawn(life.run()) }
+    }
+
+    /// Ends it; running answers have the grace time.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        let _ = self.task.await;
+    }
+}
+
+/// The time of the import: that of the first stored file.
+fn created_unix_s(site: &Site, name: &ModelName) -> u64 {
+    let manifest = Store::open(&site.places.models()).and_then(|store| store.get(name)).ok();
+    let mtime_ns = manifest.and_then(|model| model.manifest.files.first().map(|file| file.mtime_ns));
+    u64::try_from(mtime_ns.unwrap_or(0) / 1_000_000_000).unwrap_or(0)
+}
+
+/// How the operator sees it. Figures are asked for where the engine is ready.
+pub(crate) async fn status(model: ModelName, published: Published) -> EngineStatus {
+    let Published { state, ready } = published;
+    let stats = match &ready {
+        Some(ready) => ask_stats(ready).await,
+        None => None,
+    };
+    EngineStatus { model, state, card: ready.map(|ready| ready.card), stats: stats.map(figures) }
+}
+
+async fn ask_stats(ready: &Ready) -> Option<Stats> {
+    let (answer, answered) = oneshot::channel();
+    ready.stats.try_send(answer).ok()?;
+    tokio::time::timeout(Duration::from_millis(STATS_MS_MAX), answered).await.ok()?.ok()
+}
+
+fn figures(stats: Stats) -> EngineFigures {
+    EngineFigures {
+        waiting: stats.waiting,
+        running: stats.running,
+        steps: stats.steps,
+        last_step_sequences_max: stats.last_step_sequences.into_iter().max().unwrap_or(0),
+        prompt_tokens: stats.prompt_tokens,
+        completion_tokens: stats.completion_tokens,
+    }
+}
+
+struct Life {
+    site: Site,
+    name: ModelName,
+    publish: watch::Sender<Published>,
+    stop: CancellationToken,
+    hurry: CancellationToken,
+}
+
+/// How one process's life ended.
+enum Ending {
+    /// By our wish.
+    Stopped,
+    /// By itself, after serving for so long.
+    Ended { end: End, served: Duration },
+}
+
+impl Life {
+    async fn run(self) {
+        let mut failures = Failures::default();
+        loop {
+            let ending = self.one_process().await.unwrap_or_else(|error| {
+                let end = End { refused: true, reason: format!("{error:#}") };
+                Ending::Ended { end, served: Duration::ZERO }
+            });
+            let Ending::Ended { end, served } = ending else { return };
+            tracing::warn!(model = %self.name, reason = end.reason, "the engine ended");
+            if end.refused {
+                self.publish(ProcessState::Refused { reason: end.reason }, None).await;
+                return self.stop.cancelled().await;
+            }
+            failures = failures.after_end(served);
+            let wait = failures.wait();
+            let waiting = ProcessState::Waiting {
+                restart_in_ms: wait.as_millis() as u64,
+                failures: failures.in_a_row(),
+                reason: end.reason,
+            };
+            self.publish(waiting, None).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn publish(&self, state: ProcessState, ready: Option<Ready>) {
+        self.publish.send_replace(Published { state, ready });
+        // The supervisor's end needs no news.
+        let _ = self.site.changed.send(()).await;
+    }
+
+    /// From start to end. An error means that it cannot be started at all.
+    async fn one_process(&self) -> Result<Ending> {
+        let began = Instant::now();
+        let number = self.site.lives.fetch_add(1, Ordering::Relaxed);
+        let socket = self.site.places.run(&format!("e{number}.sock"));
+        let listener =
+            UnixListener::bind(&socket).with_context(|| format!("cannot bind {}", socket.display()))?;
+        let config = self.config()?;
+        let config_path = self.site.places.run(&format!("e{number}.json"));
+        write_atomically(&config_path, &serde_json::to_vec_pretty(&config)?, 0o600)
+            .with_context(|| format!("cannot write {}", config_path.display()))?;
+        let mut child = Child::start(Spec {
+            program: "nabi-engine-llama",
+            arguments: vec!["--config".as_ref(), config_path.as_os_str()],
+            // An assertion in ggml forks a debugger unless it is told not to.
+            environment: vec![("GGML_NO_BACKTRACE", "1".as_ref())],
+            socket: Some(listener.into()),
+            stdout: false,
+            logs: &self.site.places.logs(),
+            process: &format!("engine-{}", self.name),
+        })?;
+        let (pid, mut served_since) = (child.pid, None);
+        let ended = tokio::select! {
+            end = child.wait() => Some(end),
+            error = self.prove_and_answer(&socket, pid, began, &mut served_since) => {
+                // A process without its first token is of no use, and one that is just ending
+                // shall tell its own reason.
+                Some(self.fate(&mut child, error).await)
+            }
+            () = self.stop.cancelled() => None,
+        };
+        let served = served_since.map_or(Duration::ZERO, |since: Instant| since.elapsed());
+        let ending = match ended {
+            Some(end) => Ending::Ended { end, served },
+            None => {
+                self.publish(ProcessState::Stopping, None).await;
+                child.end(self.site.drain_grace, self.hurry.cancelled()).await;
+                Ending::Stopped
+            }
+        };
+        for path in [socket, config_path] {
+            let _ = std::fs::remove_file(path);
+        }
+        Ok(ending)
+    }
+
+    async fn fate(&self, child: &mut Child, error: anyhow::Error) -> End {
+        let patience = Duration::from_millis(STATS_MS_MAX);
+        match tokio::time::timeout(patience, child.wait()).await {
+            Ok(end) => end,
+            Err(_) => {
+                child.signal(nix::sys::signal::Signal::SIGKILL);
+                child.wait().await;
+                End { refused: false, reason: format!("{error:#}") }
+            }
+        }
+    }
+
+    /// Follows the loading, proves the first token, then answers for figures until the engine fails.
+    async fn prove_and_answer(
+        &self,
+        socket: &std::path::Path,
+        pid: u32,
+        began: Instant,
+        served_since: &mut Option<Instant>,
+    ) -> anyhow::Error {
+        let mut last = u16::MAX;
+        let loading = |permille: u16| {
+            if permille != last {
+                last = permille;
+                let state = ProcessState::Starting { pid, loaded_permille: permille };
+                self.publish.send_replace(Published { state, ready: None });
+            }
+        };
+        let (mut client, card) = match EngineClient::connect(socket, loading).await {
+            Ok(connected) => connected,
+            Err(error) => return error,
+        };
+        let patience = Duration::from_millis(FIRST_TOKEN_MS_MAX);
+        match tokio::time::timeout(patience, client.prove(&card)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return error,
+            Err(_) => return anyhow::anyhow!("no first token within {FIRST_TOKEN_MS_MAX} ms"),
+        }
+        let first_token_ms = began.elapsed().as_millis() as u64;
+        tracing::info!(model = %self.name, first_token_ms, kernel = card.kernel, "the first token is proven");
+        *served_since = Some(Instant::now());
+        let (stats, mut asked) = mpsc::channel::<oneshot::Sender<Stats>>(16);
+        let ready = Ready { socket: socket.to_owned(), card: engine_card(&card, first_token_ms), stats };
+        self.publish(ProcessState::Ready { pid }, Some(ready)).await;
+        while let Some(answer) = asked.recv().await {
+            match client.stats().await {
+                Ok(stats) => drop(answer.send(stats)),
+                Err(error) => return error,
+            }
+        }
+        std::future::pending().await
+    }
+
+    fn config(&self) -> Result<EngineConfig> {
+        let store = Store::open(&self.site.places.models())?;
+        let model = store.check_unchanged(&self.name)?;
+        if model.manifest.summary.format != nabi_domain::ModelFormat::Gguf {
+            anyhow::bail!(
+                "{} is a Hugging Face folder, and no engine here serves that format: import the model as GGUF",
+                self.name
+            );
+        }
+        Ok(EngineConfig {
+            name: self.name.clone(),
+            model: model.entry_point(),
+            pack: self.site.pack.clone(),
+            context_tokens: context_tokens(&model.manifest),
+            sequences_max: SEQUENCES_MAX,
+            threads: threads(),
+            kv: KvFormat::F16,
+            queue_requests_max: QUEUE_REQUESTS_MAX,
+            drain_grace_ms: self.site.drain_grace.as_millis() as u64,
+        })
+    }
+}
+
+fn engine_card(card: &ModelCard, first_token_ms: u64) -> EngineCard {
+    EngineCard {
+        engine: card.engine.clone(),
+        kernel: card.kernel.clone(),
+        context_tokens: card.context_tokens,
+        sequences_max: card.sequences_max,
+        first_token_ms,
+    }
+}
+
+fn context_tokens(manifest: &Manifest) -> u32 {
+    u32::try_from(manifest.summary.context_tokens.clamp(1, CONTEXT_TOKENS_MAX)).unwrap_or(u32::MAX)
+}
+
+/// ggml's threads spin at barriers: more of them than free cores cost a factor of ten. One core
+/// is left to the gateway.
+fn threads() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores.saturating_sub(1).max(1)).unwrap_or(1)
+}

@@ -1,0 +1,75 @@
+//! Running `nabi-import`, the sole writer of the model store, for one action.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use futures_util::{SinkExt as _, StreamExt as _};
+use nabi_domain::ModelName;
+use nabi_wire::action::{Answer, Progress, Reply, Unit};
+use nabi_wire::frame;
+use nabi_wire::import::ImportEvent;
+
+use crate::admin::Answers;
+use crate::child::{Child, Spec};
+use crate::places::Places;
+
+/// What the store is asked for.
+pub(crate) enum Work<'a> {
+    Import { source: &'a Path },
+    Remove,
+    Verify,
+}
+
+/// Does the work, telling its progress. Dropped, it ends the process, whose partial copy stays.
+pub(crate) async fn run(
+    places: &Places,
+    name: &ModelName,
+    work: Work<'_>,
+    answers: &mut Answers,
+) -> Result<Reply> {
+    let store = places.models();
+    let (verb, doing) = match work {
+        Work::Import { .. } => ("import", "copying"),
+        Work::Remove => ("remove", "removing"),
+        Work::Verify => ("verify", "hashing"),
+    };
+    let mut arguments: Vec<&OsStr> =
+        vec![verb.as_ref(), "--store".as_ref(), store.as_os_str(), "--name".as_ref(), name.as_str().as_ref()];
+    if let Work::Import { source } = work {
+        arguments.extend(["--source".as_ref(), source.as_os_str()]);
+    }
+    let mut child = Child::start(Spec {
+        program: "nabi-import",
+        arguments,
+        environment: Vec::new(),
+        socket: None,
+        stdout: true,
+        logs: &places.logs(),
+        process: "import",
+    })?;
+    let mut events = frame::reader::<_, ImportEvent>(child.take_stdout()?);
+    let mut last = None;
+    while let Some(event) = events.next().await {
+        match event.context("nabi-import speaks another version")? {
+            ImportEvent::Progress { file, done_bytes, total_bytes } => {
+                let what = format!("{doing} {file}");
+                let progress = Progress { what, done: done_bytes, total: total_bytes, unit: Unit::Bytes };
+                answers.send(Answer::Progress(progress)).await?;
+            }
+            event => last = Some(event),
+        }
+    }
+    let end = child.wait().await;
+    match last {
+        Some(ImportEvent::Done(summary)) => Ok(Reply::Imported(summary)),
+        Some(ImportEvent::Removed) => Ok(Reply::Removed(name.clone())),
+        Some(ImportEvent::Verified { files, bytes }) => {
+            Ok(Reply::Verified { name: name.clone(), files, bytes })
+        }
+        Some(ImportEvent::Failed { message }) => bail!(message),
+        Some(ImportEvent::Progress { .. }) | None => {
+            bail!("nabi-import {}; what it copied is kept: try again", end.reason)
+        }
+    }
+}
