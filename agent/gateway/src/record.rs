@@ -10,7 +10,7 @@ use axum::response::Response;
 use nabi_domain::{KeyName, ModelName};
 use nabi_wire::engine::Usage;
 
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, shown};
 use crate::random;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -36,8 +36,8 @@ pub(crate) struct Record {
 pub(crate) async fn keep(mut request: Request, next: Next) -> Response {
     let record = Arc::new(Record {
         id: format!("req_{}", random::hex()),
-        method: request.method().to_string(),
-        path: request.uri().path().to_owned(),
+        method: shown(request.method().as_str()).into_owned(),
+        path: shown(request.uri().path()).into_owned(),
         started: Instant::now(),
         key: OnceLock::new(),
         model: OnceLock::new(),

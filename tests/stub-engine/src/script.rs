@@ -85,3 +85,30 @@ pub fn card() -> ModelCard {
         sequences_max: 256,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_of_a_file_says_only_what_differs() {
+        let script: Script = serde_json::from_str(
+            r#"{"loading_ms": 50, "rules": [
+                {"contains": "hello", "steps": [{"text": "Hi"}, {"wait_ms": 5}, {"token": 7}, {"finish": "Length"}]},
+                {"contains": "full", "steps": [{"refuse": {"QueueFull": {"queue_requests_max": 3}}}]},
+                {"contains": "", "steps": ["hold", "die"]}
+            ]}"#,
+        )
+        .expect("a script");
+        assert_eq!((script.loading_ms, script.card.name.as_str()), (50, "stub"));
+        let steps = |text: &str| script.steps(&[Piece::Token(1), Piece::Text(text.into())]);
+        assert!(matches!(
+            steps("oh hello"),
+            Some([Step::Text(_), Step::WaitMs(5), Step::Token(7), Step::Finish(FinishReason::Length)])
+        ));
+        assert!(matches!(steps("full"), Some([Step::Refuse(Refusal::QueueFull { queue_requests_max: 3 })])));
+        assert!(matches!(steps("other"), Some([Step::Hold, Step::Die])));
+        assert!(Script::default().steps(&[Piece::Text("x".into())]).is_none());
+        assert!(serde_json::from_str::<Script>(r#"{"rule": []}"#).is_err());
+    }
+}

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Installs the Debian packages that the given purposes need, and asks for nothing when they are there.
+# usage: debian-packages.sh build|bindings...
+set -eu
+
+packages=
+for purpose in "$@"; do
+    case $purpose in
+        build) packages="$packages build-essential cmake patch python3 python3-venv curl ca-certificates" ;;
+        bindings) packages="$packages clang libclang-dev" ;;
+        *) echo "usage: debian-packages.sh build|bindings..." >&2; exit 2 ;;
+    esac
+done
+
+missing=
+for package in $packages; do
+    dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed ||
+        missing="$missing $package"
+done
+[ "$missing" ] || exit 0
+
+as_root=
+if [ "$(id -u)" != 0 ]; then
+    as_root=sudo
+    command -v sudo >/dev/null || {
+        echo "debian-packages.sh: as root, run: apt-get install$missing" >&2
+        exit 1
+    }
+fi
+echo "installing Debian packages:$missing" >&2
+$as_root apt-get update -qq
+# shellcheck disable=SC2086 # a list of names
+DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $missing

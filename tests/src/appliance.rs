@@ -1,0 +1,1 @@
+//! A whole appliance, as `nabi up` starts it.

@@ -1,0 +1,250 @@
+//! A client of the engine wire that keeps all it is told.
+
+use std::collections::HashMap;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use nabi_domain::Piece;
+use nabi_wire::engine::{
+    Delta, FinishReason, FromEngine, Generate, Greeting, ModelCard, Refusal, Sampling, Stats, ToEngine, Usage,
+};
+use nabi_wire::frame::{self, Reader, Writer};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::within_deadline;
+
+/// A request that takes the likeliest token each time.
+pub fn greedy(pieces: Vec<Piece>, tokens_max: u32) -> Generate {
+    let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
+    Generate { id: 0, pieces, sampling, stop: Vec::new(), tokens_max: Some(tokens_max), logprobs: false }
+}
+
+/// All that came for one request.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    /// In the order of their coming.
+    pub deltas: Vec<Delta>,
+    /// How it ended, once it has.
+    pub end: Option<End>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// It was answered.
+    Finish(FinishReason, Usage),
+    /// It was not taken, or failed.
+    Refused(Refusal),
+}
+
+impl Answer {
+    /// All text.
+    pub fn text(&self) -> String {
+        self.deltas.iter().map(|delta| delta.text.as_str()).collect()
+    }
+
+    /// All tokens.
+    pub fn token_ids(&self) -> Vec<u32> {
+        self.deltas.iter().flat_map(|delta| delta.token_ids.iter().copied()).collect()
+    }
+
+    /// The log-probabilities of all tokens.
+    pub fn logprobs(&self) -> Vec<f32> {
+        self.deltas.iter().flat_map(|delta| delta.logprobs.iter().copied()).collect()
+    }
+
+    /// Why it ended.
+    ///
+    /// # Panics
+    /// When it was refused.
+    pub fn reason(&self) -> FinishReason {
+        match &self.end {
+            Some(End::Finish(reason, _)) => *reason,
+            other => panic!("{other:?} instead of an answer"),
+        }
+    }
+
+    /// What it took.
+    ///
+    /// # Panics
+    /// When it was refused.
+    pub fn usage(&self) -> Usage {
+        match &self.end {
+            Some(End::Finish(_, usage)) => *usage,
+            other => panic!("{other:?} instead of an answer"),
+        }
+    }
+
+    /// Why it was refused.
+    ///
+    /// # Panics
+    /// When it was answered.
+    pub fn refusal(self) -> Refusal {
+        match self.end {
+            Some(End::Refused(refusal)) => refusal,
+            other => panic!("{other:?} instead of a refusal"),
+        }
+    }
+}
+
+/// One connection to an engine whose model is loaded.
+pub struct Client {
+    /// What the engine told of its model.
+    pub card: ModelCard,
+    /// How much was loaded, as it was told before.
+    pub loading_permille: Vec<u16>,
+    from_engine: Reader<OwnedReadHalf, FromEngine>,
+    to_engine: Writer<OwnedWriteHalf, ToEngine>,
+    answers: HashMap<u64, Answer>,
+    next_id: u64,
+}
+
+impl Client {
+    /// Greets, and waits until the model is loaded.
+    pub(super) async fn greet(stream: UnixStream) -> Self {
+        let (read, write) = stream.into_split();
+        let (mut from_engine, mut to_engine) = (frame::reader(read), frame::writer(write));
+        to_engine.send(ToEngine::Greeting(Greeting::OURS)).await.expect("the engine reads");
+        assert_eq!(next(&mut from_engine).await, FromEngine::Greeting(Greeting::OURS));
+        let mut loading_permille = Vec::new();
+        let card = loop {
+            match next(&mut from_engine).await {
+                FromEngine::Loading { permille } => loading_permille.push(permille),
+                FromEngine::Ready(card) => break *card,
+                other => panic!("{other:?} before the engine is ready"),
+            }
+        };
+        Self { card, loading_permille, from_engine, to_engine, answers: HashMap::new(), next_id: 1 }
+    }
+
+    /// Sends a frame as it is.
+    ///
+    /// # Panics
+    /// When the engine is gone.
+    pub async fn send(&mut self, frame: ToEngine) {
+        self.to_engine.send(frame).await.expect("the engine reads");
+    }
+
+    /// Sends a request under an id of its own, which is returned.
+    pub async fn start(&mut self, request: Generate) -> u64 {
+        let id = self.new_id();
+        self.answers.insert(id, Answer::default());
+        self.send(ToEngine::Generate(Generate { id, ..request })).await;
+        id
+    }
+
+    /// Waits for the end of a request.
+    pub async fn end(&mut self, id: u64) -> Answer {
+        while self.answers.get(&id).is_some_and(|answer| answer.end.is_none()) {
+            let frame = self.next().await;
+            self.keep(frame);
+        }
+        self.answers.remove(&id).expect("a request of this client, not ended before")
+    }
+
+    /// Sends a request and waits for its end.
+    pub async fn answer(&mut self, request: Generate) -> Answer {
+        let id = self.start(request).await;
+        self.end(id).await
+    }
+
+    /// Sends requests all at once and waits for their ends.
+    pub async fn answer_all(&mut self, requests: Vec<Generate>) -> Vec<Answer> {
+        let mut ids = Vec::new();
+        for request in requests {
+            ids.push(self.start(request).await);
+        }
+        let mut answers = Vec::new();
+        for id in ids {
+            answers.push(self.end(id).await);
+        }
+        answers
+    }
+
+    /// Waits until a request has one more delta: then it runs.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub async fn next_delta(&mut self, id: u64) {
+        let before = self.answers[&id].deltas.len();
+        while self.answers[&id].deltas.len() == before {
+            let frame = self.next().await;
+            self.keep(frame);
+            assert_eq!(self.answers[&id].end, None, "it should still run");
+        }
+    }
+
+    /// The tokens of a prompt.
+    pub async fn tokenize(&mut self, pieces: Vec<Piece>) -> Vec<u32> {
+        let id = self.new_id();
+        self.send(ToEngine::Tokenize { id, pieces }).await;
+        loop {
+            match self.next().await {
+                FromEngine::Tokens { id: of, token_ids } if of == id => return token_ids,
+                other => self.keep(other),
+            }
+        }
+    }
+
+    /// How the engine is doing.
+    pub async fn stats(&mut self) -> Stats {
+        let id = self.new_id();
+        self.send(ToEngine::Stats { id }).await;
+        loop {
+            match self.next().await {
+                FromEngine::Stats { id: of, stats } if of == id => return *stats,
+                other => self.keep(other),
+            }
+        }
+    }
+
+    /// Asks again and again until the figures are as they must come to be.
+    pub async fn stats_until(&mut self, what: &str, hold: impl Fn(&Stats) -> bool) -> Stats {
+        let asking = async {
+            loop {
+                let stats = self.stats().await;
+                if hold(&stats) {
+                    return stats;
+                }
+            }
+        };
+        within_deadline(what, asking).await
+    }
+
+    /// Waits until the engine closes the connection; what it still says is dropped.
+    pub async fn closed(mut self) {
+        within_deadline("the engine closes the connection", async {
+            while let Some(Ok(_)) = self.from_engine.next().await {}
+        })
+        .await;
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    async fn next(&mut self) -> FromEngine {
+        next(&mut self.from_engine).await
+    }
+
+    fn keep(&mut self, frame: FromEngine) {
+        let (id, end) = match frame {
+            FromEngine::Delta(delta) => {
+                let answer = self.answers.get_mut(&delta.id).expect("a delta of a request of ours");
+                assert_eq!(answer.end, None, "nothing follows an end");
+                return answer.deltas.push(delta);
+            }
+            FromEngine::Finish { id, reason, usage } => (id, End::Finish(reason, usage)),
+            FromEngine::Refused { id, refusal } => (id, End::Refused(refusal)),
+            other => panic!("{other:?} was not asked for"),
+        };
+        let answer = self.answers.get_mut(&id).expect("an end of a request of ours");
+        assert_eq!(answer.end.replace(end), None, "nothing follows an end");
+    }
+}
+
+async fn next(from_engine: &mut Reader<OwnedReadHalf, FromEngine>) -> FromEngine {
+    let frame = within_deadline("a frame of the engine", from_engine.next()).await;
+    frame.expect("the engine keeps the connection").expect("a frame of our version")
+}
