@@ -119,24 +119,18 @@ impl Up {
     }
 
     async fn serve_model(&self, client: &Client, path: &Path) -> Result<ModelName> {
-        let name = self.name.clone();
+        let path = std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))?;
+        let name = match &self.name {
+            Some(name) => name.clone(),
+            None => ModelName::after(&path).with_context(|| {
+                format!("{} gives no name for the model: choose one with --name", path.display())
+            })?,
+        };
         let mut line = ProgressLine::default();
-        let stored = match &name {
-            Some(name) => stored(client, name).await?,
-            None => false,
-        };
-        let name = match name {
-            Some(name) if stored => name,
-            name => {
-                let path =
-                    std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))?;
-                let import = Action::Model(ModelAction::Import { path, name });
-                match client.act(import, |progress| line.show(progress)).await? {
-                    Reply::Imported(summary) => summary.name,
-                    _ => bail!("the supervisor answers something else"),
-                }
-            }
-        };
+        if !stored(client, &name).await? {
+            let import = Action::Model(ModelAction::Import { path, name: Some(name.clone()) });
+            client.act(import, |progress| line.show(progress)).await?;
+        }
         let serve = Action::Model(ModelAction::Serve { name: name.clone() });
         let outcome = client.act(serve, |progress| line.show(progress)).await;
         line.end();

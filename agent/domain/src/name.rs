@@ -1,6 +1,7 @@
 //! Names that an operator gives, and that become file names, socket names and JSON strings.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -97,9 +98,40 @@ name_type! {
     KeyName
 }
 
+impl ModelName {
+    /// A name after a file or folder: `DeepSeek-V3-00001-of-00008.gguf` gives `DeepSeek-V3`.
+    ///
+    /// # Errors
+    /// Where what is left is no name.
+    pub fn after(path: &Path) -> Result<Self, NameError> {
+        let file = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let stem = file.strip_suffix(".gguf").unwrap_or(&file);
+        without_part(stem).unwrap_or(stem).parse()
+    }
+}
+
+/// The stem of a split file's name, `STEM-00001-of-00008`.
+fn without_part(name: &str) -> Option<&str> {
+    let (head, count) = name.rsplit_once("-of-")?;
+    let (stem, part) = head.rsplit_once('-')?;
+    let is_number = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number(part) && is_number(count)).then_some(stem)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{ModelName, NAME_BYTES_MAX};
+
+    #[test]
+    fn a_model_is_named_after_its_file() {
+        let name = |path: &str| ModelName::after(path.as_ref()).ok().map(String::from);
+        assert_eq!(name("/m/SmolLM2-135M.Q4_1.gguf").as_deref(), Some("SmolLM2-135M.Q4_1"));
+        assert_eq!(name("/m/DeepSeek-V3-00001-of-00008.gguf").as_deref(), Some("DeepSeek-V3"));
+        assert_eq!(name("/m/DeepSeek-R1/").as_deref(), Some("DeepSeek-R1"));
+        assert_eq!(name("best-of-breed.gguf").as_deref(), Some("best-of-breed"));
+        assert_eq!(name("/"), None);
+        assert_eq!(name("/m/두 번째.gguf"), None);
+    }
 
     #[test]
     fn names_that_could_leave_their_folder_or_look_like_options_are_refused() {

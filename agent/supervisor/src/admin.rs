@@ -1,7 +1,7 @@
 //! The admin socket: one connection, one action, its progress and its reply. Whoever may open the
 //! socket is the operator: the folder that it lies in is closed to all others.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -113,7 +113,9 @@ impl Admin {
             ModelAction::Import { path, name } => {
                 let name = match name {
                     Some(name) => name,
-                    None => default_name(&path)?,
+                    None => ModelName::after(&path).with_context(|| {
+                        format!("{} gives no name for the model: choose one with --name", path.display())
+                    })?,
                 };
                 self.store(&name, Work::Import { source: &path }, answers).await
             }
@@ -210,38 +212,5 @@ impl Admin {
         let down = "the supervisor is going down";
         self.core.send(request(answer)).await.ok().context(down)?;
         answered.await.context(down)
-    }
-}
-
-/// `DeepSeek-V3-00001-of-00008.gguf` becomes `DeepSeek-V3`.
-fn default_name(path: &Path) -> Result<ModelName> {
-    let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let stem = file.strip_suffix(".gguf").unwrap_or(file);
-    let stem = match stem.rsplit_once("-of-").and_then(|(head, count)| Some((head.rsplit_once('-')?, count)))
-    {
-        Some(((name, part), count)) if is_number(part) && is_number(count) => name,
-        _ => stem,
-    };
-    stem.parse()
-        .with_context(|| format!("{} gives no name for the model: choose one with --name", path.display()))
-}
-
-fn is_number(text: &str) -> bool {
-    text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::default_name;
-
-    #[test]
-    fn a_model_is_named_after_its_file() {
-        let name = |path: &str| default_name(path.as_ref()).ok().map(String::from);
-        assert_eq!(name("/m/SmolLM2-135M.Q4_1.gguf").as_deref(), Some("SmolLM2-135M.Q4_1"));
-        assert_eq!(name("/m/DeepSeek-V3-00001-of-00008.gguf").as_deref(), Some("DeepSeek-V3"));
-        assert_eq!(name("/m/DeepSeek-R1/").as_deref(), Some("DeepSeek-R1"));
-        assert_eq!(name("best-of-breed.gguf").as_deref(), Some("best-of-breed"));
-        assert_eq!(name("/"), None);
-        assert_eq!(name("/m/두 번째.gguf"), None);
     }
 }

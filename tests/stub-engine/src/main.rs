@@ -1,9 +1,9 @@
 //! The stub engine as a program, for benchmarks and for tests of whole appliances.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Parser;
@@ -22,7 +22,7 @@ struct Arguments {
     /// How to answer, JSON; without it, the prompt's words come back
     #[arg(long)]
     script: Option<PathBuf>,
-    /// Write each received frame to this file, one JSON object a line
+    /// Append each received frame to this file, one JSON object a line
     #[arg(long)]
     record: Option<PathBuf>,
 }
@@ -34,8 +34,7 @@ fn main() -> anyhow::Result<()> {
         Some(path) => nabi_wire::config::read(path)?,
         None => Script::default(),
     };
-    let record =
-        arguments.record.as_ref().map(File::create).transpose().context("cannot create the record")?;
+    let record = arguments.record.as_deref().map(append).transpose()?;
     match run(listener, script, record)? {
         End::Died => std::process::abort(),
     }
@@ -47,6 +46,12 @@ fn listener(arguments: &Arguments) -> anyhow::Result<UnixListener> {
     }
     let passed = ListenFd::from_env().take_unix_listener(0).context("the passed socket cannot be used")?;
     passed.context("no socket: name one with --socket, or pass one by LISTEN_FDS")
+}
+
+/// Opens a record so that an engine that is started again goes on with it.
+fn append(path: &Path) -> anyhow::Result<File> {
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    opened.with_context(|| format!("cannot write the record {}", path.display()))
 }
 
 #[tokio::main]
