@@ -240,7 +240,8 @@ pub struct ModelCard {
     pub template: Option<ChatTemplate>,
     /// What a tokenizer would match in text.
     pub added_tokens: Vec<AddedToken>,
-    /// The token that begins a sequence, where the tokenizer asks for one that the template lacks.
+    /// The token that begins plain text, where the tokenizer asks for one. Chats begin as their
+    /// template says.
     pub bos: Option<u32>,
     /// Which engine, with its version.
     pub engine: String,

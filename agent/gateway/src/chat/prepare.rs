@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use nabi_domain::{ModelName, Piece};
+use nabi_domain::ModelName;
 use nabi_prompt::Chat;
 use nabi_wire::engine::Generate;
 
@@ -57,7 +57,8 @@ fn prepare(body: &[u8], serving: &Serving, record: &Record, now: Timestamp) -> R
         now: now.to_zoned(TimeZone::UTC).datetime(),
         ..Chat::default()
     };
-    let pieces = begun(template.render(&chat).map_err(ApiError::Prompt)?, session.model.card.bos);
+    // As it is: the template writes the token that begins a sequence where the model wants one.
+    let pieces = template.render(&chat).map_err(ApiError::Prompt)?;
     let generate = Generate {
         id: 0,
         pieces,
@@ -73,28 +74,4 @@ fn prepare(body: &[u8], serving: &Serving, record: &Record, now: Timestamp) -> R
         stream: request.stream,
         include_usage: request.include_usage,
     })
-}
-
-/// The prompt with the token that begins a sequence, which some templates leave to the tokenizer.
-fn begun(mut pieces: Vec<Piece>, bos: Option<u32>) -> Vec<Piece> {
-    if let Some(bos) = bos.map(Piece::Token)
-        && pieces.first() != Some(&bos)
-    {
-        pieces.insert(0, bos);
-    }
-    pieces
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sequence_begins_once() {
-        let text = || Piece::Text("hi".into());
-        assert_eq!(begun(vec![text()], None), [text()]);
-        assert_eq!(begun(vec![text()], Some(1)), [Piece::Token(1), text()]);
-        assert_eq!(begun(vec![Piece::Token(1), text()], Some(1)), [Piece::Token(1), text()]);
-        assert_eq!(begun(vec![Piece::Token(2)], Some(1)), [Piece::Token(1), Piece::Token(2)]);
-    }
 }
