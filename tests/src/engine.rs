@@ -146,7 +146,8 @@ impl Engine {
     pub async fn ended(mut self) -> Ended {
         // Waiting closes the child's standard input, which would end it.
         let lifeline = self.child.stdin.take();
-        let status = within_deadline("the engine ends", self.child.wait()).await.expect("it can be waited for");
+        let status =
+            within_deadline("the engine ends", self.child.wait()).await.expect("it can be waited for");
         drop(lifeline);
         Ended { status, log: self.log() }
     }

@@ -28,7 +28,11 @@ pub fn cache() -> PathBuf {
 /// When it was not built.
 pub fn pack() -> PathBuf {
     let pack = std::env::var_os("NABI_PACK").map_or_else(|| cache().join("packs/llama-cpp"), PathBuf::from);
-    assert!(pack.join("pack.toml").exists(), "there is no kernel pack in {}: run `make pack`", pack.display());
+    assert!(
+        pack.join("pack.toml").exists(),
+        "there is no kernel pack in {}: run `make pack`",
+        pack.display()
+    );
     pack
 }
 

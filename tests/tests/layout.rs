@@ -65,8 +65,10 @@ fn dependencies_point_the_way_that_the_layout_says() {
     let ours: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
     for package in packages.iter().filter(|package| !TESTS.contains(&package.name.as_str())) {
         let allowed = rules.get(package.name.as_str());
-        let allowed = allowed.unwrap_or_else(|| panic!("{} is in no room: add it to the table", package.name));
-        let shipped = package.dependencies.iter().filter(|dependency| dependency.kind.as_deref() != Some("dev"));
+        let allowed =
+            allowed.unwrap_or_else(|| panic!("{} is in no room: add it to the table", package.name));
+        let shipped =
+            package.dependencies.iter().filter(|dependency| dependency.kind.as_deref() != Some("dev"));
         for dependency in shipped.filter(|dependency| ours.contains(dependency.name.as_str())) {
             assert!(
                 allowed.contains(&dependency.name.as_str()),
@@ -90,7 +92,12 @@ fn no_program_is_imported_by_another() {
     assert!(programs.len() >= 5, "found only {programs:?}");
     for package in &packages {
         for dependency in &package.dependencies {
-            assert!(!programs.contains(dependency.name.as_str()), "{} imports {}", package.name, dependency.name);
+            assert!(
+                !programs.contains(dependency.name.as_str()),
+                "{} imports {}",
+                package.name,
+                dependency.name
+            );
         }
     }
 }

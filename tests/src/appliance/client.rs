@@ -154,7 +154,8 @@ impl Stream {
         while let Some(event) = self.next_event() {
             let choice = &event["choices"][0];
             ending.text += choice["delta"]["content"].as_str().unwrap_or_default();
-            ending.finish_reason = ending.finish_reason.or(choice["finish_reason"].as_str().map(str::to_owned));
+            ending.finish_reason =
+                ending.finish_reason.or(choice["finish_reason"].as_str().map(str::to_owned));
             ending.error = ending.error.or(event["error"]["code"].as_str().map(str::to_owned));
         }
         assert!(ending.finish_reason.is_some() != ending.error.is_some(), "one reason: {ending:?}");

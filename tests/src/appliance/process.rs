@@ -41,7 +41,8 @@ pub fn name(pid: u32) -> String {
 /// # Panics
 /// When it does not.
 pub fn signal(pid: u32, signal: Signal) {
-    kill(Pid::from_raw(pid.cast_signed()), signal).unwrap_or_else(|error| panic!("{signal} to {pid}: {error}"));
+    kill(Pid::from_raw(pid.cast_signed()), signal)
+        .unwrap_or_else(|error| panic!("{signal} to {pid}: {error}"));
 }
 
 struct Stat {

@@ -21,7 +21,8 @@ impl Tiny {
     pub fn make(kind: Kind, disturbed: Option<usize>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // The error's text says which script to run.
-        let tokenizer = Tokenizer::cut_from_folder(&tokenizer_folder()).unwrap_or_else(|error| panic!("{error}"));
+        let tokenizer =
+            Tokenizer::cut_from_folder(&tokenizer_folder()).unwrap_or_else(|error| panic!("{error}"));
         let model = Model::new(kind, &tokenizer, disturbed).unwrap_or_else(|error| panic!("{error}"));
         let tiny = Self(folder);
         model.write_gguf(&tiny.path()).expect("the folder is writable");

@@ -1,10 +1,12 @@
 //! How tokens are chosen, and where answers end.
 
+use nabi_prompt::{Chat, Template};
 use nabi_tests::engine::{self, Client, Engine, Spelling, greedy};
 use nabi_tests::programs::demo_model;
 use nabi_wire::engine::{FinishReason, Generate, Sampling};
+use serde_json::json;
 
-use crate::text;
+use crate::{endless, text};
 
 const STORY: &str = "Once upon a time, in a small village by the sea,";
 
@@ -74,7 +76,7 @@ async fn an_answer_ends_after_its_tokens_and_counts_them() {
 #[tokio::test]
 async fn an_answer_ends_at_the_end_of_the_context() {
     let (_engine, mut client) = demo().await;
-    let answer = client.answer(crate::endless()).await;
+    let answer = client.answer(endless()).await;
     let usage = answer.usage();
     assert_eq!(answer.reason(), FinishReason::Length);
     assert_eq!(usage.prompt_tokens + usage.completion_tokens, client.card.context_tokens);
@@ -83,18 +85,15 @@ async fn an_answer_ends_at_the_end_of_the_context() {
 #[tokio::test]
 async fn an_answer_ends_at_the_end_token_which_is_not_shown() {
     let (_engine, mut client) = demo().await;
-    let prompt = "<|im_start|>user\nSay only the word yes.<|im_end|>\n<|im_start|>assistant\n";
-    let template = client.card.added_tokens.clone();
-    let answer = client.answer(greedy(pieces(prompt, &template), 200)).await;
+    let template = client.card.template.as_ref().expect("a chat model has one");
+    let template = Template::compile(template, &client.card.added_tokens).expect("a good template");
+    let messages = vec![json!({ "role": "user", "content": "What is 2 + 2? Answer with one number." })];
+    let chat = Chat { messages, add_generation_prompt: true, ..Chat::default() };
+    let answer = client.answer(greedy(template.render(&chat).expect("a good chat"), 200)).await;
     assert_eq!(answer.reason(), FinishReason::Stop);
     assert_eq!(answer.usage().completion_tokens as usize, answer.token_ids().len() + 1);
-    assert!(!answer.text().contains("<|im_end|>"), "{}", answer.text());
-}
-
-/// A prompt as the template of the demo model writes it.
-fn pieces(prompt: &str, added: &[nabi_domain::AddedToken]) -> Vec<nabi_domain::Piece> {
-    let jinja = "{{ prompt }}";
-    unimplemented!("{prompt}{added:?}{jinja}")
+    let added = client.card.added_tokens.iter().map(|token| token.id);
+    assert!(!added.into_iter().any(|id| answer.token_ids().contains(&id)), "{answer:?}");
 }
 
 /// A stop string of the last letter of one token and the first of the next, for each such border.

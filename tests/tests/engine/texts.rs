@@ -134,8 +134,7 @@ async fn the_text_of_all_deltas_is_that_of_all_tokens() {
         for seed in 0..8 {
             let sampling = Sampling { seed: Some(seed), ..Sampling::default() };
             let (pieces, tokens_max) = (text(prompt), Some(96));
-            let request =
-                Generate { id: 0, pieces, sampling, stop: Vec::new(), tokens_max, logprobs: false };
+            let request = Generate { id: 0, pieces, sampling, stop: Vec::new(), tokens_max, logprobs: false };
             let answer = client.answer(request).await;
             let expected = spelling.text(&answer.token_ids());
             assert_eq!(answer.text(), expected, "{prompt}, seed {seed}");
