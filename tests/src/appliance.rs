@@ -62,7 +62,10 @@ impl State {
     /// # Panics
     /// When it does not.
     pub fn up(&self, arguments: &[&str]) -> Appliance<'_> {
-        let mut up = self.up_command(arguments).stdout(Stdio::piped()).spawn().expect("nabi starts");
+        let stderr = File::create(self.path("up.stderr")).expect("the state is writable");
+        let mut up = self.up_command(arguments);
+        let mut up =
+            up.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().expect("nabi starts");
         let stdout = BufReader::new(up.stdout.take().expect("standard output is a pipe"));
         // From here on it is ended if this test fails.
         let mut appliance = Appliance { state: self, up, usage: Usage::default() };
@@ -80,15 +83,12 @@ impl State {
     /// Runs `nabi up` with these arguments, which must fail, and returns what it says.
     ///
     /// # Panics
-    /// When it succeeds, or goes on.
+    /// When it succeeds, goes on, or says how to use it.
     pub fn up_fails(&self, arguments: &[&str]) -> String {
-        let mut up = self.up_command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
-        let up = up.as_mut().expect("nabi starts");
-        let status = wait_for("the end of nabi up", || up.try_wait().expect("waits"));
-        let stderr = up.stderr.take().expect("standard error is a pipe");
-        let said = std::io::read_to_string(stderr).expect("text");
-        assert!(!status.success(), "nabi up succeeded: {said}");
-        said
+        let nabi = self.up_command(arguments);
+        let output = within_deadline(&nabi).output().expect("nabi runs");
+        assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
     }
 
     fn up_command(&self, arguments: &[&str]) -> Command {
@@ -97,8 +97,7 @@ impl State {
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        command.arg("--pack").arg(pack()).stdin(Stdio::null());
-        command.stderr(File::create(self.path("up.stderr")).expect("the state is writable"));
+        command.arg("--pack").arg(pack());
         command
     }
 
@@ -118,9 +117,7 @@ impl State {
     /// When it does not end, or its reply is not JSON.
     pub fn verb(&self, verb: &[&str]) -> Result<Value, String> {
         let nabi = self.verb_command(&[verb, &["--json"]].concat());
-        let mut limited = Command::new("timeout");
-        limited.args(["--signal=KILL", &DEADLINE_S.to_string()]);
-        let output = limited.arg(nabi.get_program()).args(nabi.get_args()).output().expect("nabi runs");
+        let output = within_deadline(&nabi).output().expect("nabi runs");
         if !output.status.success() {
             return Err(String::from_utf8(output.stderr).expect("text"));
         }
@@ -175,6 +172,14 @@ impl State {
         let models = reply["models"].as_array().expect("a list of models");
         models.iter().map(|model| text(&model["summary"]["name"])).collect()
     }
+}
+
+/// The same command, killed when it hangs.
+fn within_deadline(command: &Command) -> Command {
+    let mut limited = Command::new("timeout");
+    limited.args(["--signal=KILL", &DEADLINE_S.to_string()]).arg(command.get_program());
+    limited.args(command.get_args()).stdin(Stdio::null());
+    limited
 }
 
 fn ready_pid(state: &Value) -> Option<u32> {

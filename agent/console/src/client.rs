@@ -19,9 +19,10 @@ impl Client {
         Self { socket: run.join("admin.sock") }
     }
 
-    /// Whether a supervisor answers.
-    pub(crate) async fn is_up(&self) -> bool {
-        UnixStream::connect(&self.socket).await.is_ok()
+    /// Whether the supervisor with this process id answers, and not another one on the same state.
+    pub(crate) async fn is_up(&self, pid: Option<u32>) -> bool {
+        let peer = UnixStream::connect(&self.socket).await.and_then(|stream| stream.peer_cred());
+        peer.is_ok_and(|peer| peer.pid().map(i32::cast_unsigned) == pid)
     }
 
     /// Sends the action and waits for its reply. Dropped, it interrupts the action.

@@ -54,9 +54,9 @@ impl Up {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut supervisor = self.start(state, run)?;
-        let client = Client::new(run);
+        let (client, pid) = (Client::new(run), supervisor.process.id());
         let outcome = tokio::select! {
-            outcome = self.serve(&client, state) => outcome,
+            outcome = self.serve(&client, pid, state) => outcome,
             ended = supervisor.ended() => return Err(ended),
             _ = interrupt.recv() => { eprintln!(); Ok(()) }
             _ = terminate.recv() => Ok(()),
@@ -101,8 +101,8 @@ impl Up {
     }
 
     /// Brings the model to its first token, says how to use it, and waits for ever.
-    async fn serve(&self, client: &Client, state: &Path) -> Result<()> {
-        while !client.is_up().await {
+    async fn serve(&self, client: &Client, supervisor: Option<u32>, state: &Path) -> Result<()> {
+        while !client.is_up(supervisor).await {
             tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
         }
         let served = match &self.model {

@@ -68,6 +68,8 @@ async fn run(
     let (publish, serving) = watch::channel(Arc::new(Serving::build(config, None)?));
     let app = App::new(serving, Shutdown::default());
     let connections = TaskTracker::new();
+    // Who comes before waits in the socket's queue.
+    app.serving().connected().await;
     let accepting = listener::accept(listener, http::router(app.clone()), app.clone(), connections.clone());
     let accepting = tokio::spawn(accepting);
     notify_ready(&publish.borrow());
@@ -76,7 +78,7 @@ async fn run(
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
-            _ = signals.reload.recv() => reload(config_path, &publish),
+            _ = signals.reload.recv() => reload(config_path, &publish).await,
         }
     }
 
@@ -115,16 +117,18 @@ impl Signals {
 }
 
 /// Takes the configuration as it now is; a bad one leaves everything as it was.
-fn reload(path: &Path, publish: &watch::Sender<Arc<Serving>>) {
+async fn reload(path: &Path, publish: &watch::Sender<Arc<Serving>>) {
     let current = Arc::clone(&publish.borrow());
     let next = config::read(path)
         .map_err(anyhow::Error::from)
         .and_then(|config| Ok(Serving::build(config, Some(&current))?));
     match next {
         Ok(next) => {
+            let next = Arc::new(next);
+            publish.send_replace(next.clone());
+            next.connected().await;
             tracing::info!(generation = next.generation, "the configuration is in use");
-            publish.send_replace(Arc::new(next));
-            notify_ready(&publish.borrow());
+            notify_ready(&next);
         }
         Err(error) => tracing::error!("the old configuration stays in use: {error:#}"),
     }

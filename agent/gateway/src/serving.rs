@@ -10,6 +10,9 @@ use nabi_wire::config::{GatewayConfig, KeyHash, ServedModel};
 use crate::engine::{Engine, Session};
 use crate::tls::{self, TlsError};
 
+/// Longest wait for engines that are ready, before a configuration is said to be in use.
+const CONNECT_MS_MAX: u64 = 1_000;
+
 /// One version of the configuration.
 #[derive(Debug)]
 pub(crate) struct Serving {
@@ -55,6 +58,14 @@ impl Serving {
             models,
             drain_grace: Duration::from_millis(config.drain_grace_ms),
         })
+    }
+
+    /// Waits until every engine that is said to be ready is connected to: from then on requests
+    /// find it. One that fails just now must not hold up the others for long.
+    pub(crate) async fn connected(&self) {
+        let engines = self.models.iter().filter_map(|model| model.engine.as_ref());
+        let all = futures_util::future::join_all(engines.map(|configured| configured.engine.connected()));
+        let _ = tokio::time::timeout(Duration::from_millis(CONNECT_MS_MAX), all).await;
     }
 
     /// The model of this name.

@@ -64,7 +64,9 @@ async fn one_action(stream: UnixStream, admin: Admin) -> Result<()> {
     let (read, write) = stream.into_split();
     let mut requests: Reader<OwnedReadHalf, Action> = frame::reader(read);
     let mut answers: Answers = frame::writer(write);
-    let action = requests.next().await.context("the operator asked for nothing")??;
+    // Who only looks whether somebody answers asks for nothing.
+    let Some(action) = requests.next().await else { return Ok(()) };
+    let action = action?;
     // The operator who closes the connection interrupts the action.
     let outcome = tokio::select! {
         outcome = admin.act(action, &mut answers) => outcome,
@@ -131,7 +133,8 @@ impl Admin {
             ModelAction::Verify { name } => self.store(&name, Work::Verify, answers).await,
             ModelAction::Serve { name } => self.serve(name, answers).await,
             ModelAction::Stop { name } => {
-                self.ask(|answer| Request::Stop(name.clone(), answer)).await??;
+                let generation = self.ask(|answer| Request::Stop(name.clone(), answer)).await??;
+                self.in_use(generation).await?;
                 Ok(Reply::Stopped(name))
             }
         }
@@ -159,7 +162,11 @@ impl Admin {
         loop {
             let now = published.borrow_and_update().clone();
             match &now.state {
-                ProcessState::Ready { .. } => return Ok(Reply::Serving(engine::status(name, now).await)),
+                ProcessState::Ready { .. } => {
+                    // The next request must find it.
+                    self.in_use(self.ask(Request::Publish).await?).await?;
+                    return Ok(Reply::Serving(engine::status(name, now).await));
+                }
                 ProcessState::Starting { loaded_permille, .. } => {
                     let (what, done) = (format!("loading {name}"), u64::from(*loaded_permille));
                     let progress = Progress { what, done, total: 1000, unit: Unit::Permille };

@@ -29,7 +29,10 @@ const LEAF_CHECK_SECONDS: u64 = 60;
 pub(crate) enum Request {
     Snapshot(oneshot::Sender<Snapshot>),
     Serve(ModelName, oneshot::Sender<Result<Serving>>),
-    Stop(ModelName, oneshot::Sender<Result<()>>),
+    /// The generation of configuration from which on it is unknown to the gateway.
+    Stop(ModelName, oneshot::Sender<Result<u64>>),
+    /// The generation of configuration that has everything as it is now.
+    Publish(oneshot::Sender<u64>),
     /// The new key, and the generation of configuration from which on it is accepted.
     AddKey(KeyName, oneshot::Sender<Result<(String, u64)>>),
     RevokeKey(KeyName, oneshot::Sender<Result<u64>>),
@@ -144,6 +147,10 @@ impl Core {
             Request::Snapshot(answer) => drop(answer.send(self.snapshot())),
             Request::Serve(name, answer) => drop(answer.send(self.serve(name))),
             Request::Stop(name, answer) => drop(answer.send(self.stop(&name))),
+            Request::Publish(answer) => {
+                self.publish();
+                let _ = answer.send(self.generation);
+            }
             Request::AddKey(name, answer) => drop(answer.send(self.add_key(name))),
             Request::RevokeKey(name, answer) => drop(answer.send(self.revoke_key(&name))),
             Request::KeyNames(answer) => drop(answer.send(self.ledger.key_names())),
@@ -173,7 +180,7 @@ impl Core {
         Ok(Serving { published: engine.published.clone(), already })
     }
 
-    fn stop(&mut self, name: &ModelName) -> Result<()> {
+    fn stop(&mut self, name: &ModelName) -> Result<u64> {
         if !self.engines.contains_key(name) {
             bail!("{name} is not served: `nabi status` shows what is");
         }
@@ -183,7 +190,7 @@ impl Core {
             // Its running answers have the grace time.
             tokio::spawn(engine.stop());
         }
-        Ok(())
+        Ok(self.generation)
     }
 
     fn add_key(&mut self, name: KeyName) -> Result<(String, u64)> {

@@ -27,8 +27,10 @@ fn golden(kind: Kind) -> Vec<GoldenAnswer> {
 
 /// The prompt as text, behind the token that begins a sequence.
 async fn request(client: &mut Client, row: &GoldenAnswer) -> Generate {
-    let bos = client.card.bos.expect("DeepSeek's tokenizer asks for one");
-    let pieces = vec![Piece::Token(bos), Piece::Text(row.prompt.clone())];
+    let literal = &client.card.template.as_ref().expect("the file has one").bos_token;
+    let bos = client.card.added_tokens.iter().find(|token| token.literal == *literal);
+    let bos = Piece::Token(bos.expect("it is a token").id);
+    let pieces = vec![bos, Piece::Text(row.prompt.clone())];
     assert_eq!(client.tokenize(pieces.clone()).await, row.prompt_ids, "{}", row.name);
     Generate { logprobs: true, ..greedy(pieces, row.token_ids.len() as u32) }
 }

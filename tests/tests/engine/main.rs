@@ -11,16 +11,15 @@ mod sampling;
 mod texts;
 
 use nabi_domain::Piece;
-use nabi_wire::engine::{Generate, Sampling};
+use nabi_tests::engine::greedy;
+use nabi_wire::engine::Generate;
 
 /// A prompt of text alone.
 fn text(text: &str) -> Vec<Piece> {
     vec![Piece::Text(text.to_owned())]
 }
 
-/// A request that runs on to the context's end: at this temperature all tokens are about as likely,
-/// and the end token is one of 49,152.
+/// A request that runs on to the context's end: the likeliest song is the same for ever.
 fn endless() -> Generate {
-    let sampling = Sampling { temperature: 100.0, seed: Some(1), ..Sampling::default() };
-    Generate { id: 0, pieces: text("Once"), sampling, stop: Vec::new(), tokens_max: None, logprobs: false }
+    Generate { tokens_max: None, ..greedy(text(&"la ".repeat(40)), 1) }
 }

@@ -34,6 +34,12 @@ impl Engine {
         Self { session }
     }
 
+    /// Waits for a session with the loaded engine.
+    pub(crate) async fn connected(&self) {
+        // Its task ends only with the last clone, of which this is one.
+        let _ = self.session.clone().wait_for(Option::is_some).await;
+    }
+
     /// The session with the loaded engine, if there is one.
     pub(crate) fn session(&self) -> Option<Arc<Session>> {
         self.session.borrow().clone()

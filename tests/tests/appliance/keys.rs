@@ -1,0 +1,55 @@
+//! Keys and the CA: what the operator decides counts at the next request.
+
+use std::fs;
+
+use nabi_tests::appliance::{State, text};
+
+#[test]
+fn a_key_is_accepted_and_refused_at_once() {
+    let state = State::empty();
+    let up = state.up(&[]);
+    let models = |key: &str| up.client().with_key(key).get("/v1/models");
+    assert_eq!(state.done(&["key", "list"])["keys"], serde_json::json!(["demo"]));
+
+    for round in 0..5 {
+        let added = state.done(&["key", "add", "ministry"]);
+        let key = text(&added["key_added"]["key"]);
+        assert_eq!(models(&key).status, 200, "round {round}");
+        assert_eq!(state.done(&["key", "list"])["keys"], serde_json::json!(["demo", "ministry"]));
+        assert!(state.fails(&["key", "add", "ministry"]).contains("revoke it first"));
+
+        assert_eq!(state.done(&["key", "revoke", "ministry"])["revoked"], "ministry");
+        assert_eq!(models(&key).error(), (401, "invalid_api_key"), "round {round}");
+    }
+    assert!(state.fails(&["key", "revoke", "ministry"]).contains("nabi key list"));
+    assert_eq!(models(up.key()).status, 200, "the other key is untouched");
+}
+
+#[test]
+fn the_ca_verb_prints_the_certificate_that_clients_trust() {
+    let state = State::empty();
+    let up = state.up(&[]);
+    let ca = state.done(&["ca"]);
+    let file = fs::read_to_string(up.ca()).expect("the CA");
+    assert_eq!(text(&ca["ca"]["certificate_pem"]), file);
+    assert_eq!(text(&ca["ca"]["sha256"]).len(), 64);
+    assert_eq!(up.client().get("/healthz").status, 200, "and its leaf is accepted");
+}
+
+#[test]
+fn an_appliance_without_models_says_so() {
+    let state = State::empty();
+    let up = state.up(&[]);
+    let status = state.status();
+    assert_eq!((&status["ready"], &status["engines"]), (&false.into(), &serde_json::json!([])));
+    assert_eq!(status["address"], up.address());
+    assert_eq!(up.client().get("/v1/models").body["data"], serde_json::json!([]));
+    assert_eq!(up.client().say("none", "hello", serde_json::json!({})).error(), (404, "model_not_found"));
+    let version = state.done(&["version"]);
+    assert!(text(&version["version"]["pack"]).contains("llama-cpp"), "{version}");
+    let logs = state.done(&["logs", "gateway", "-n", "5"]);
+    assert_eq!(logs["logs"][0]["process"], "gateway");
+    assert!(state.fails(&["logs", "nobody"]).contains("supervisor, gateway, import"));
+    drop(up);
+    assert!(state.fails(&["status"]).contains("nabi up"), "nobody answers any more");
+}
