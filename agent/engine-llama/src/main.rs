@@ -6,8 +6,8 @@ mod sample;
 mod vocabulary;
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
@@ -33,17 +33,32 @@ struct Arguments {
     config: PathBuf,
 }
 
-fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false).init();
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => lifeline::refuse(&error),
-    }
+fn main() {
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).with_target(false).init();
+    let status = match run() {
+        Ok(()) => 0,
+        Err(error) => {
+            lifeline::refuse(&error);
+            lifeline::REFUSED
+        }
+    };
+    // The step thread may still load: SIGTERM does not wait for that.
+    nabi_llama_sys::exit_now(status)
+}
+
+/// As [`lifeline::exit_with_parent`], which is not for a process with llama.cpp in it.
+fn exit_with_parent() -> io::Result<()> {
+    std::thread::Builder::new().name("lifeline".into()).spawn(|| {
+        // Ends with the pipe, or with an error: the parent is gone in either case.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        nabi_llama_sys::exit_now(lifeline::PARENT_GONE)
+    })?;
+    Ok(())
 }
 
 fn run() -> Result<()> {
     let arguments = Arguments::parse();
-    lifeline::exit_with_parent().context("cannot watch standard input")?;
+    exit_with_parent().context("cannot watch standard input")?;
     let config: EngineConfig = config::read(&arguments.config)?;
     let listener = listenfd::ListenFd::from_env().take_unix_listener(0).context("cannot take the socket")?;
     let listener =

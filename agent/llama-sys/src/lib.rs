@@ -26,5 +26,5 @@ mod bindings;
 
 pub use bindings::HEADERS_SHA256;
 pub use context::{BatchToken, Context, ContextError, ContextParams, DecodeError, KvType};
-pub use library::{Library, LoadError, PackFiles, PinnedFile};
+pub use library::{Library, LoadError, PackFiles, PinnedFile, exit_now};
 pub use model::{Model, ModelError, TokenKind, TokenizeError};

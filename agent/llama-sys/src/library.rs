@@ -135,6 +135,16 @@ impl Library {
     }
 }
 
+/// Ends this process at once. [`std::process::exit`] would run the destructors of llama.cpp's
+/// libraries under a thread that still loads or computes, which crashes or hangs.
+pub fn exit_now(status: u8) -> ! {
+    unsafe extern "C" {
+        // POSIX: never returns, runs nothing of the process, and any status is allowed.
+        safe fn _exit(status: c_int) -> !;
+    }
+    _exit(c_int::from(status))
+}
+
 fn check_hash(file: &PinnedFile) -> Result<(), LoadError> {
     let failed = |source| LoadError::Read { path: file.path.clone(), source };
     let bytes = fs::read(&file.path).map_err(failed)?;

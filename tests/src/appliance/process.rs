@@ -45,6 +45,14 @@ pub fn signal(pid: u32, signal: Signal) {
         .unwrap_or_else(|error| panic!("{signal} to {pid}: {error}"));
 }
 
+/// Sends a signal to a process that may have ended.
+pub fn signal_if_it_runs(pid: u32, signal: Signal) {
+    if runs(pid) {
+        // It may end just now.
+        let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
+    }
+}
+
 struct Stat {
     state: char,
     parent: u32,

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use nabi_tests::appliance::{State, text};
+use nabi_tests::appliance::{State, process, text, wait_for};
+use nix::sys::signal::Signal;
 
 #[test]
 fn a_key_is_accepted_and_refused_at_once() {
@@ -23,6 +24,21 @@ fn a_key_is_accepted_and_refused_at_once() {
     }
     assert!(state.fails(&["key", "revoke", "ministry"]).contains("nabi key list"));
     assert_eq!(models(up.key()).status, 200, "the other key is untouched");
+}
+
+#[test]
+fn a_revocation_is_not_called_done_before_the_gateway_took_it() {
+    let state = State::empty();
+    let up = state.up(&[]);
+    let key = text(&state.done(&["key", "add", "ministry"])["key_added"]["key"]);
+    let gateway = state.gateway_pid();
+    process::signal(gateway, Signal::SIGSTOP);
+    let said = state.fails(&["key", "revoke", "ministry"]);
+    assert!(said.contains("the change is kept") && said.contains("nabi logs gateway"), "{said}");
+    assert_eq!(state.done(&["key", "list"])["keys"], serde_json::json!(["demo"]));
+    process::signal(gateway, Signal::SIGCONT);
+    let client = up.client().with_key(&key);
+    wait_for("it is refused", || (client.get("/v1/models").status == 401).then_some(()));
 }
 
 #[test]

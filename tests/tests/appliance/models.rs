@@ -43,6 +43,32 @@ fn a_model_lives_from_import_to_removal() {
 }
 
 #[test]
+fn without_json_a_person_can_read_it() {
+    let state = State::empty();
+    let up = serve_tiny(&state, &[]);
+    let pid = state.engine_pid(TINY);
+    for (verb, words) in [
+        (&["status"][..], vec![format!("{} serves", up.address()), format!("{TINY}: ready (process {pid})")]),
+        (
+            &["model", "list"],
+            vec![format!("served  {TINY}: deepseek2, "), " parameters, F32, context 5120".into()],
+        ),
+        (&["model", "verify", TINY], vec![format!("{TINY}: 1 files, "), "all as imported".into()]),
+        (&["key", "list"], vec!["demo\n".into()]),
+        (&["ca"], vec!["-----BEGIN CERTIFICATE-----\n".into(), "SHA-256 ".into()]),
+        (&["logs", "supervisor"], vec!["supervisor: ".into(), "the first token is proven".into()]),
+        (&["version"], vec!["engine wire ".into(), "pack llama-cpp".into()]),
+    ] {
+        let output = state.verb_command(verb).output().expect("nabi runs");
+        let said = String::from_utf8(output.stdout).expect("text");
+        assert!(output.status.success(), "{verb:?}");
+        for words in words {
+            assert!(said.contains(&words), "{verb:?}: {words:?} in {said}");
+        }
+    }
+}
+
+#[test]
 fn two_models_are_served_and_one_of_them_stops() {
     let state = State::empty();
     let up = serve_tiny(&state, &[]);

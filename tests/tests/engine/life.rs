@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::io::Read as _;
 
 use nabi_domain::pack::{MANIFEST_FILE, sha256_hex};
-use nabi_tests::engine::{self, Client, Ended, Engine, copy_of_pack, greedy};
+use nabi_tests::engine::{self, Client, Ended, Engine, copy_of_pack, greedy, within_deadline};
 use nabi_tests::programs::demo_model;
 use nabi_wire::config::EngineConfig;
 use nabi_wire::engine::{FinishReason, Refusal, ToEngine};
 use nabi_wire::lifeline::{PARENT_GONE, REFUSED};
+use tokio::io::AsyncReadExt as _;
 
 use crate::{endless, text};
 
@@ -40,14 +41,31 @@ async fn an_idle_engine_ends_on_sigterm() {
     client.closed().await;
 }
 
+/// Several times: an orderly exit under a step that computes crashed now and then.
 #[tokio::test]
-async fn an_engine_ends_with_its_parent_whatever_it_does() {
-    let (mut engine, mut client) = Engine::ready(&engine::config(&demo_model())).await;
-    let id = client.start(endless()).await;
-    client.next_delta(id).await;
-    engine.orphan();
-    assert_eq!(engine.ended().await.status.code(), Some(i32::from(PARENT_GONE)));
-    client.closed().await;
+async fn an_engine_ends_with_its_parent_in_mid_step() {
+    for _ in 0..8 {
+        let (mut engine, mut client) = Engine::ready(&engine::config(&demo_model())).await;
+        let id = client.start(endless()).await;
+        client.next_delta(id).await;
+        engine.orphan();
+        let ended = engine.ended().await;
+        assert_eq!(ended.status.code(), Some(i32::from(PARENT_GONE)), "{ended:?}");
+        client.closed().await;
+    }
+}
+
+/// Once it has greeted, it is ready for SIGTERM, however far the model is.
+#[tokio::test]
+async fn a_loading_engine_ends_on_sigterm() {
+    for _ in 0..4 {
+        let engine = Engine::start(&engine::config(&demo_model()));
+        let mut stream = engine.stream().await;
+        within_deadline("the greeting", stream.read_u8()).await.expect("the engine greets");
+        engine.terminate();
+        let ended = engine.ended().await;
+        assert!(ended.status.success(), "{ended:?}");
+    }
 }
 
 /// Asks until SIGTERM has come through to the step thread.
@@ -194,8 +212,8 @@ async fn a_client_of_an_engine_that_cannot_load_is_not_left_hanging() {
     let engine = Engine::start(&engine::config(&missing));
     let mut stream = engine.stream().await;
     let mut heard = Vec::new();
-    let end = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut heard);
+    let end = stream.read_to_end(&mut heard);
     // Closed or reset, by whether the engine had accepted it: an end in either case.
-    let _ = engine::within_deadline("the connection ends", end).await;
+    let _ = within_deadline("the connection ends", end).await;
     assert_eq!(engine.ended().await.status.code(), Some(i32::from(REFUSED)));
 }
