@@ -34,7 +34,7 @@ pub struct ContextParams {
 /// llama.cpp could not make the context: most often memory is short. The log has its reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "llama.cpp cannot make a context of {sequences_max} sequences with {sequence_tokens_max} tokens each: take fewer or shorter ones; its log says why"
+    "llama.cpp cannot make a context of {sequences_max} sequences with {sequence_tokens_max} tokens each: take fewer or shorter ones; `nabi logs` has its reason"
 )]
 pub struct ContextError {
     sequences_max: u32,

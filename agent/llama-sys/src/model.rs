@@ -21,7 +21,7 @@ pub enum ModelError {
         path: PathBuf,
     },
     /// llama.cpp refused; the log has its reason.
-    #[error("llama.cpp cannot load {}; its log says why", path.display())]
+    #[error("llama.cpp cannot load {}: `nabi logs` has its reason", path.display())]
     Load {
         /// Which.
         path: PathBuf,
