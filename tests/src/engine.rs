@@ -26,7 +26,7 @@ pub use client::{Answer, Client, End, greedy};
 pub use model::{Golden, GoldenAnswer, Spelling, Tiny, golden};
 
 /// Longest wait for what must come.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(60);
 /// The first descriptor that LISTEN_FDS speaks of.
 const FIRST_SOCKET_FD: i32 = 3;
 
@@ -123,6 +123,11 @@ impl Engine {
     /// A client, once the model is loaded.
     pub async fn connect(&self) -> Client {
         Client::greet(self.stream().await).await
+    }
+
+    /// Waits until so much of the model is loaded, or all of it.
+    pub async fn loaded(&self, permille_min: u16) {
+        client::loaded(self.stream().await, permille_min).await;
     }
 
     /// SIGTERM: the engine drains.

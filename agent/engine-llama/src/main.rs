@@ -46,19 +46,10 @@ fn main() {
     nabi_llama_sys::exit_now(status)
 }
 
-/// As [`lifeline::exit_with_parent`], which is not for a process with llama.cpp in it.
-fn exit_with_parent() -> io::Result<()> {
-    std::thread::Builder::new().name("lifeline".into()).spawn(|| {
-        // Ends with the pipe, or with an error: the parent is gone in either case.
-        let _ = io::copy(&mut io::stdin(), &mut io::sink());
-        nabi_llama_sys::exit_now(lifeline::PARENT_GONE)
-    })?;
-    Ok(())
-}
-
 fn run() -> Result<()> {
     let arguments = Arguments::parse();
-    exit_with_parent().context("cannot watch standard input")?;
+    lifeline::on_parent_gone(|| nabi_llama_sys::exit_now(lifeline::PARENT_GONE))
+        .context("cannot watch standard input")?;
     let config: EngineConfig = config::read(&arguments.config)?;
     let listener = listenfd::ListenFd::from_env().take_unix_listener(0).context("cannot take the socket")?;
     let listener =

@@ -4,7 +4,7 @@
 //! gone, however it went, and the child goes too. So no process outlives its supervisor.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::process::ExitCode;
 
 /// Exit status of a process whose parent is gone.
@@ -15,11 +15,16 @@ pub const REFUSED: u8 = 78;
 
 /// Ends this process at once when its parent is gone.
 pub fn exit_with_parent() -> io::Result<()> {
+    on_parent_gone(|| std::process::exit(i32::from(PARENT_GONE)))
+}
+
+/// Does this when the parent is gone, on a thread of its own: for a process that must not end by
+/// [`std::process::exit`].
+pub fn on_parent_gone(then: impl FnOnce() + Send + 'static) -> io::Result<()> {
     std::thread::Builder::new().name("lifeline".into()).spawn(|| {
-        let mut byte = [0];
-        let mut stdin = io::stdin();
-        while matches!(stdin.read(&mut byte), Ok(1..)) {}
-        std::process::exit(i32::from(PARENT_GONE));
+        // Ends with the pipe, or with an error: the parent is gone in either case.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        then();
     })?;
     Ok(())
 }

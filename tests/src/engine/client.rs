@@ -102,10 +102,7 @@ pub struct Client {
 impl Client {
     /// Greets, and waits until the model is loaded.
     pub(super) async fn greet(stream: UnixStream) -> Self {
-        let (read, write) = stream.into_split();
-        let (mut from_engine, mut to_engine) = (frame::reader(read), frame::writer(write));
-        to_engine.send(ToEngine::Greeting(Greeting::OURS)).await.expect("the engine reads");
-        assert_eq!(next(&mut from_engine).await, FromEngine::Greeting(Greeting::OURS));
+        let (mut from_engine, to_engine) = greetings(stream).await;
         let mut loading_permille = Vec::new();
         let card = loop {
             match next(&mut from_engine).await {
@@ -242,6 +239,24 @@ impl Client {
         let answer = self.answers.get_mut(&id).expect("an end of a request of ours");
         assert_eq!(answer.end.replace(end), None, "nothing follows an end");
     }
+}
+
+/// Waits until so much of the model is loaded, or all of it.
+pub(super) async fn loaded(stream: UnixStream, permille_min: u16) {
+    let (mut from_engine, _to_engine) = greetings(stream).await;
+    while let FromEngine::Loading { permille } = next(&mut from_engine).await
+        && permille < permille_min
+    {}
+}
+
+async fn greetings(
+    stream: UnixStream,
+) -> (Reader<OwnedReadHalf, FromEngine>, Writer<OwnedWriteHalf, ToEngine>) {
+    let (read, write) = stream.into_split();
+    let (mut from_engine, mut to_engine) = (frame::reader(read), frame::writer(write));
+    to_engine.send(ToEngine::Greeting(Greeting::OURS)).await.expect("the engine reads");
+    assert_eq!(next(&mut from_engine).await, FromEngine::Greeting(Greeting::OURS));
+    (from_engine, to_engine)
 }
 
 async fn next(from_engine: &mut Reader<OwnedReadHalf, FromEngine>) -> FromEngine {
