@@ -58,7 +58,7 @@ pub(crate) async fn serve(listener: UnixListener, admin: Admin) -> Result<()> {
 }
 
 /// Where an action's progress and reply go.
-pub(crate) type Answers = Writer<OwnedWriteHalf, Answer>;
+type Answers = Writer<OwnedWriteHalf, Answer>;
 
 async fn one_action(stream: UnixStream, admin: Admin) -> Result<()> {
     let (read, write) = stream.into_split();
@@ -148,7 +148,14 @@ impl Admin {
         let served = self.ask(Request::Snapshot).await?;
         let mut models = Vec::new();
         for model in Store::open(&self.places.models())?.list()? {
-            let summary = model?.manifest.summary;
+            // Its own verbs tell what is wrong with it; the others must be seen.
+            let summary = match model {
+                Ok(model) => model.manifest.summary,
+                Err(error) => {
+                    tracing::error!("not listed: {:#}", anyhow::Error::new(error));
+                    continue;
+                }
+            };
             let served = served.engines.iter().any(|(name, _)| *name == summary.name);
             models.push(ListedModel { summary, served });
         }

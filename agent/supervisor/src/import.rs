@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use nabi_domain::ModelName;
 use nabi_wire::action::{Answer, Progress, Reply, Unit};
-use nabi_wire::frame;
+use nabi_wire::frame::{self, Writer};
 use nabi_wire::import::ImportEvent;
+use tokio::net::unix::OwnedWriteHalf;
 
-use crate::admin::Answers;
 use crate::child::{Child, Spec};
 use crate::places::Places;
 
@@ -26,7 +26,7 @@ pub(crate) async fn run(
     places: &Places,
     name: &ModelName,
     work: Work<'_>,
-    answers: &mut Answers,
+    answers: &mut Writer<OwnedWriteHalf, Answer>,
 ) -> Result<Reply> {
     let store = places.models();
     let (verb, doing) = match work {
