@@ -100,7 +100,7 @@ impl Journal {
     pub(crate) fn write(&self, partial: &Path) -> Result<(), ImportError> {
         let path = partial.join(JOURNAL_NAME);
         let json = serde_json::to_vec(self).map_err(std::io::Error::from);
-        let written = json.and_then(|json| atomic_file::write(&path, &json));
+        let written = json.and_then(|json| atomic_file::write(&path, &json, 0o644));
         written.map_err(|source| ImportError::write(&path, source))
     }
 

@@ -93,7 +93,7 @@ impl Manifest {
     pub fn write(&self, folder: &Path) -> Result<(), ManifestError> {
         let path = folder.join(MANIFEST_NAME);
         let json = serde_json::to_vec_pretty(self).map_err(io::Error::from);
-        let written = json.and_then(|json| atomic_file::write(&path, &json));
+        let written = json.and_then(|json| atomic_file::write(&path, &json, 0o644));
         written.map_err(|source| ManifestError::Write { path, source })
     }
 

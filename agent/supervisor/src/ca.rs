@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::{Context, Result};
+use nabi_models::atomic_file;
 use nix::ifaddrs::getifaddrs;
 use rcgen::string::Ia5String;
 use rcgen::{
@@ -16,7 +17,7 @@ use rcgen::{
 use sha2::{Digest, Sha256};
 use time::{Duration, OffsetDateTime};
 
-use crate::places::{Places, write_atomically};
+use crate::places::Places;
 
 const CA_VALID_DAYS: i64 = 3650;
 /// Leaves are renewed when a third of this is left.
@@ -71,9 +72,9 @@ impl Ca {
         let certificate_pem =
             params.self_signed(&key).context("cannot sign the authority's certificate")?.pem();
         // The certificate first: a key without it would be taken for damage at the next start.
-        write_atomically(&places.ca_certificate(), certificate_pem.as_bytes(), 0o644)
+        atomic_file::write(&places.ca_certificate(), certificate_pem.as_bytes(), 0o644)
             .context("cannot write the authority's certificate")?;
-        write_atomically(&places.private("ca-key.pem"), key.serialize_pem().as_bytes(), 0o600)
+        atomic_file::write(&places.private("ca-key.pem"), key.serialize_pem().as_bytes(), 0o600)
             .context("cannot write the authority's key")?;
         tracing::info!("made a certificate authority");
         Self::new(certificate_pem, key)

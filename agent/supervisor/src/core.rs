@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nabi_domain::{KeyName, ModelName};
+use nabi_models::atomic_file;
 use nabi_wire::action::{Reply, Version};
 use nabi_wire::config::{GatewayConfig, ServedModel};
 use nabi_wire::engine::ENGINE_WIRE_VERSION;
@@ -20,7 +21,7 @@ use crate::ca::{Ca, Leaf, Names};
 use crate::engine::{Engine, Published, Site};
 use crate::gateway::{CONFIG_FILE, Gateway};
 use crate::ledger::Ledger;
-use crate::places::{Places, write_atomically};
+use crate::places::Places;
 
 /// How often the leaf certificate is looked at.
 const LEAF_CHECK_SECONDS: u64 = 60;
@@ -256,7 +257,7 @@ fn config(
 fn write_config(places: &Places, config: &GatewayConfig) -> Result<()> {
     let path = places.run(CONFIG_FILE);
     let text = serde_json::to_vec_pretty(config).context("cannot write JSON")?;
-    write_atomically(&path, &text, 0o600).with_context(|| format!("cannot write {}", path.display()))
+    atomic_file::write(&path, &text, 0o600).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Of Nabi, its wire and the pack's manifest.

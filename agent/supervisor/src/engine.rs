@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nabi_domain::ModelName;
 use nabi_domain::restart::Failures;
-use nabi_models::{Manifest, Store};
+use nabi_models::{Manifest, Store, atomic_file};
 use nabi_wire::action::{EngineCard, EngineFigures, EngineStatus, ProcessState};
 use nabi_wire::config::{EngineConfig, KvFormat};
 use nabi_wire::engine::{ModelCard, Stats};
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::child::{Child, End, Spec};
 use crate::first_token::EngineClient;
-use crate::places::{Places, write_atomically};
+use crate::places::Places;
 
 /// Longest context that a request gets without the operator's word: more costs memory at once.
 const CONTEXT_TOKENS_MAX: u64 = 8192;
@@ -180,7 +180,7 @@ impl Life {
             UnixListener::bind(&socket).with_context(|| format!("cannot bind {}", socket.display()))?;
         let config = self.config()?;
         let config_path = self.site.places.run(&format!("e{number}.json"));
-        write_atomically(&config_path, &serde_json::to_vec_pretty(&config)?, 0o600)
+        atomic_file::write(&config_path, &serde_json::to_vec_pretty(&config)?, 0o600)
             .with_context(|| format!("cannot write {}", config_path.display()))?;
         let mut child = Child::start(Spec {
             program: "nabi-engine-llama",

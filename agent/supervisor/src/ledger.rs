@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use nabi_domain::{KeyName, ModelName};
+use nabi_models::atomic_file;
 use nabi_wire::config::{KeyHash, hex_32};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::places::{Places, write_atomically};
+use crate::places::Places;
 
 /// Keys of one appliance. Each is compared with at every request.
 pub(crate) const KEYS_MAX: usize = 1000;
@@ -110,7 +111,7 @@ impl Ledger {
         let mut content = self.content.clone();
         change(&mut content);
         let text = serde_json::to_vec_pretty(&content).context("cannot write JSON")?;
-        write_atomically(&self.path, &text, 0o600)
+        atomic_file::write(&self.path, &text, 0o600)
             .with_context(|| format!("cannot write {}: nothing was changed", self.path.display()))?;
         self.content = content;
         Ok(())

@@ -1,7 +1,6 @@
 //! Where everything lies: `--state` outlives the processes, `--run` does not.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -93,24 +92,5 @@ fn take_lock(state: &Path) -> Result<File> {
         Err(TryLockError::Error(error)) => {
             Err(error).with_context(|| format!("cannot lock {}", path.display()))
         }
-    }
-}
-
-/// Writes a whole file or nothing, with this mode, durably.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-
-    let partial = path.with_added_extension("partial");
-    if partial.exists() {
-        fs::remove_file(&partial)?;
-    }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&partial)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&partial, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
     }
 }
