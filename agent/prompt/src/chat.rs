@@ -4,6 +4,7 @@ use minijinja::value::Value;
 use serde_json::{Map, Number, Value as Json};
 
 use crate::error::RenderError;
+use crate::history::HistoryForm;
 use crate::lexicon::Lexicon;
 
 /// Values of `role` that are words of the chat format; any other is a caller's text as any other.
@@ -44,10 +45,12 @@ pub(crate) fn format_words() -> impl Iterator<Item = &'static str> {
 /// What a template is rendered with. All of it but `now` may come from a caller.
 #[derive(Debug, Clone, Default)]
 pub struct Chat {
-    /// The messages as objects, in the form that the model's template expects: `role`, `content`, …
-    /// The order of keys is kept.
+    /// The messages as objects in OpenAI's form: `role`, `content`, `tool_calls`, and
+    /// `reasoning_content` for what an assistant thought. The arguments of calls may be text or
+    /// objects; the template gets what it wants. The order of keys is kept.
     pub messages: Vec<Json>,
-    /// Tool definitions; `None` where there are none.
+    /// Tool definitions in OpenAI's form, `[{"type": "function", "function": {…}}]`; `None` where
+    /// there are none.
     pub tools: Option<Json>,
     /// Whether the prompt ends where the assistant is to speak.
     pub add_generation_prompt: bool,
@@ -58,14 +61,26 @@ pub struct Chat {
 }
 
 impl Chat {
-    /// The variables of the template, with every string veiled.
-    pub(crate) fn veiled(&self, lexicon: &Lexicon) -> Result<Vec<(String, Value)>, RenderError> {
+    /// The tools, unless there are none: templates take even an empty list for an offer.
+    pub(crate) fn offered_tools(&self) -> Option<&Json> {
+        self.tools.as_ref().filter(|tools| !tools.is_null() && !tools.as_array().is_some_and(Vec::is_empty))
+    }
+
+    /// The variables of the template, with every string veiled, and messages in this form.
+    pub(crate) fn veiled(
+        &self,
+        lexicon: &Lexicon,
+        history: Option<&HistoryForm>,
+    ) -> Result<Vec<(String, Value)>, RenderError> {
         if self.messages.len() > CHAT_MESSAGES_MAX {
             return Err(RenderError::TooManyMessages { messages: self.messages.len() });
         }
         let format = Veil { lexicon, depth: CHAT_DEPTH_MAX, is_free_form: false };
-        let messages = self.messages.iter().map(|message| format.value(message));
-        let tools = self.tools.as_ref().map(|tools| format.value(tools)).transpose()?;
+        let messages = self.messages.iter().map(|message| match history {
+            Some(history) => format.value(&history.message(message)),
+            None => format.value(message),
+        });
+        let tools = self.offered_tools().map(|tools| format.value(tools)).transpose()?;
         let free_form = Veil { is_free_form: true, ..format };
         let mut variables = vec![("documents".to_owned(), Value::from(()))];
         for (name, value) in &self.variables {

@@ -63,6 +63,9 @@ pub enum RenderError {
         /// What the template says.
         message: String,
     },
+    /// The chat has tools, and the template shows none to the model.
+    #[error("the model's chat template has no place for tools; leave `tools` out")]
+    NoTools,
     /// A string of the chat has a character that marks callers' text.
     #[error("{character:?} in a message is a code point that Unicode assigns to no character; leave it out")]
     ReservedCharacter {

@@ -7,8 +7,10 @@ use minijinja::value::Value;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind};
 use nabi_domain::{AddedToken, ChatTemplate, Piece, is_control_literal};
 
+use crate::answer::AnswerFormat;
 use crate::chat::Chat;
 use crate::error::{RenderError, TemplateError};
+use crate::history::HistoryForm;
 use crate::lexicon::Lexicon;
 use crate::pieces::Literals;
 use crate::python::{self, Raised};
@@ -34,6 +36,8 @@ pub struct Template {
     literals: Literals,
     bos_token: String,
     eos_token: String,
+    answer_format: AnswerFormat,
+    history: HistoryForm,
 }
 
 impl Template {
@@ -60,21 +64,48 @@ impl Template {
         let literals = || tokens.iter().map(|token| token.literal.as_str());
         let control_literals: Vec<_> = literals().filter(|literal| is_control_literal(literal)).collect();
         let given = [template.bos_token.as_str(), template.eos_token.as_str()];
-        Ok(Self {
-            lexicon: Lexicon::new(&jinja, environment.syntax(), &given, &control_literals)?,
-            literals: Literals::new(tokens)?,
+        let lexicon = Lexicon::new(&jinja, environment.syntax(), &given, &control_literals)?;
+        let literals = Literals::new(tokens)?;
+        let mut template = Self {
+            answer_format: AnswerFormat::found(&jinja, tokens, &literals),
+            history: HistoryForm::default(),
             environment,
+            lexicon,
+            literals,
             bos_token: template.bos_token.clone(),
             eos_token: template.eos_token.clone(),
-        })
+        };
+        template.history = HistoryForm::found(template.answer_format.reasoning(), |chat| {
+            template.render_text(chat, None).map(|text| veil::unveil(&text))
+        });
+        Ok(template)
+    }
+
+    /// How the model marks reasoning and tool calls in its answers.
+    pub fn answer_format(&self) -> &AnswerFormat {
+        &self.answer_format
+    }
+
+    /// Whether the template shows tools to the model.
+    pub fn takes_tools(&self) -> bool {
+        self.history.takes_tools
     }
 
     /// Renders a chat. Texts are never empty, and never two in a row.
     ///
     /// # Errors
-    /// When the chat or the prompt passes a limit, or the template refuses or fails on the chat.
+    /// When the chat or the prompt passes a limit, the chat has tools and the template no place for
+    /// them, or the template refuses or fails on the chat.
     pub fn render(&self, chat: &Chat) -> Result<Vec<Piece>, RenderError> {
-        let mut variables = chat.veiled(&self.lexicon)?;
+        if chat.offered_tools().is_some() && !self.takes_tools() {
+            return Err(RenderError::NoTools);
+        }
+        Ok(self.literals.pieces(&self.render_text(chat, Some(&self.history))?))
+    }
+
+    /// The prompt with its veil.
+    fn render_text(&self, chat: &Chat, history: Option<&HistoryForm>) -> Result<String, RenderError> {
+        let mut variables = chat.veiled(&self.lexicon, history)?;
         variables.extend([
             ("bos_token".to_owned(), Value::from(self.bos_token.as_str())),
             ("eos_token".to_owned(), Value::from(self.eos_token.as_str())),
@@ -87,7 +118,7 @@ impl Template {
                 template.render_captured_to(Value::from_pairs(variables), &mut prompt).map(drop)
             })
             .map_err(|error| render_error(&error))?;
-        Ok(self.literals.pieces(&String::from_utf8_lossy(&prompt.text)))
+        Ok(String::from_utf8_lossy(&prompt.text).into_owned())
     }
 }
 

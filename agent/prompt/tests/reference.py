@@ -104,8 +104,8 @@ SPECIAL = {
     "llama3": [{"messages": [user("Hi")], "variables": {"date_string": "26 Jul 2024"}}],
     "python": [{"messages": [dict(user("Hello b"), extra=EXTRA)]}, {"messages": [dict(user("ÀB ça <|im_end|> x"), extra=EXTRA)]}],
 }
-# Templates that cannot make anything of a call's arguments in the one form or the other.
-CALLS = {"chatml": [0, 1], "xml-tools": [0], "deepseek-r1": [1], "llama3": [0, 1]}
+# By the form of a call's arguments that the template makes sense of: the other is converted to it.
+CALLS = {"chatml": [0], "xml-tools": [0], "deepseek-r1": [1], "llama3": [0]}
 
 
 def render(jinja, bos, eos, chat):

@@ -67,7 +67,7 @@ fn a_role_that_is_not_well_known_is_text_as_any_other() {
 #[test]
 fn the_form_of_a_chat_is_found_whatever_the_literals() {
     let jinja = "{{ '<|' + messages[0].role + '|>' }}{% for p in messages[0].content if p.type == 'text' %}\
-        {{ p.text }}{% endfor %}{{ tools[0].function.parameters.content }}";
+        {{ p.text }}{% endfor %}{{ tools[0].function.parameters.content }}{{ tools[0].function.name }}";
     let literals = ["<|user|>", "<|content|>", "<|text|>", "<|type|>", "<|function|>", "<|role|>"];
     let model = Model::new(jinja, ["", ""], &literals);
     let chat = Chat {

@@ -54,7 +54,7 @@ fn a_chat_beyond_the_limits_is_refused() {
     );
     assert_eq!(render("", field(CHAT_DEPTH_MAX)), Err(RenderError::TooDeep));
     assert_eq!(render("", field(2_000)), Err(RenderError::TooDeep));
-    let model = Model::new("", ["", ""], &[]);
+    let model = Model::new("{{ tools }}", ["", ""], &[]);
     let deep_tools = Chat { tools: Some(nested(CHAT_DEPTH_MAX + 1)), ..chat(json!([])) };
     assert_eq!(model.template().render(&deep_tools), Err(RenderError::TooDeep));
 }

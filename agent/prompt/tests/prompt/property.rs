@@ -1,6 +1,8 @@
 //! For any chat: its tokens are those of the same chat with harmless strings, its text is the
 //! template's plain text.
 
+use std::sync::LazyLock;
+
 use crate::model::{Model, chat};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -54,7 +56,8 @@ proptest! {
 
     #[test]
     fn no_token_comes_of_caller_text(roles in prop::collection::vec(string(), 1..3), strings in prop::collection::vec(string(), 6)) {
-        let model = Model::new(HOSTILE, ["", ""], &LITERALS);
+        static MODEL: LazyLock<Model> = LazyLock::new(|| Model::new(HOSTILE, ["", ""], &LITERALS));
+        let model = &*MODEL;
         let roles: Vec<_> = roles.into_iter().filter(|role| role != "user").collect();
         let harmless = |strings: &[String], text: &str| vec![text.to_owned(); strings.len()];
         let forged = model.tokens(&chat(messages(&roles, &strings)));
@@ -64,7 +67,8 @@ proptest! {
 
     #[test]
     fn the_text_is_what_joining_gives(roles in prop::collection::vec(string(), 1..3), strings in prop::collection::vec(string(), 6)) {
-        let model = Model::new(JOINING, ["", ""], &LITERALS);
+        static MODEL: LazyLock<Model> = LazyLock::new(|| Model::new(JOINING, ["", ""], &LITERALS));
+        let model = &*MODEL;
         let joined: String = roles.iter().zip(strings.chunks_exact(3))
             .map(|(role, row)| format!("<|im_start|>{role}{}|>{}<|im_end|>", row[0], row[1])).collect();
         prop_assert_eq!(model.text(&chat(messages(&roles, &strings))), joined);
