@@ -12,15 +12,25 @@ else
 UP_MODEL := --model '$(DEMO_MODEL)' --name SmolLM2-135M-Instruct
 endif
 
-.PHONY: run test pack lint bindings golden fuzz packages rust demo-model deepseek-tokenizer
+.PHONY: run test bench bench-gateway pack llama-server lint bindings golden conformance lm-eval-golden schemathesis-full fuzz soak packages node rust demo-model deepseek-tokenizer
 
 run: packages rust pack $(if $(MODEL),,demo-model)
 	cargo build --release --locked --bins $(PROGRAMS)
 	exec $(CARGO_TARGET_DIR)/release/nabi up $(UP_MODEL) --listen $(LISTEN) --pack $(PACK)
 
-test: packages rust pack demo-model deepseek-tokenizer
+test: packages node rust pack demo-model deepseek-tokenizer
 	cargo build --workspace --locked --bins
 	cargo test --workspace --locked
+
+# Half an hour, and on a machine that does nothing else. BENCH_FLAGS='--only prefill', '--pairs 9', '--smoke'.
+bench: packages rust pack llama-server demo-model
+	cargo build --release --locked --bins $(PROGRAMS) -p nabi-bench
+	$(CARGO_TARGET_DIR)/release/nabi-bench serve --out bench/serve.json --pack $(PACK) --model '$(DEMO_MODEL)' \
+		--llama-server "$$(kernels/build-llama-server.sh)/llama-server" $(BENCH_FLAGS)
+
+bench-gateway: packages rust
+	cargo build --release --locked --bins -p nabi-gateway -p nabi-stub-engine -p nabi-bench
+	$(CARGO_TARGET_DIR)/release/nabi-bench gateway --out bench/gateway.json $(BENCH_FLAGS)
 
 # The programs of the appliance, without those of the tests.
 PROGRAMS := $(addprefix -p nabi-,console supervisor gateway import engine-llama)
@@ -35,11 +45,18 @@ lint: rust
 packages:
 	@provisioning/debian-packages.sh build
 
+node:
+	@provisioning/debian-packages.sh node
+
 rust:
 	@command -v cargo >/dev/null || { echo "Rust is missing: install it from https://rustup.rs" >&2; exit 1; }
 
 pack: packages rust
 	@kernels/build-pack.sh >/dev/null
+
+# llama.cpp's own server, which `make bench` compares with.
+llama-server: packages rust
+	@kernels/build-llama-server.sh >/dev/null
 
 demo-model: packages
 	@provisioning/demo-model.sh >/dev/null
@@ -62,8 +79,38 @@ golden: rust deepseek-tokenizer
 	done
 	$(or $(PYTHON),python3) tests/golden/make.py $(CACHE)/golden-models
 
-# Needs a nightly toolchain and cargo-fuzz. SECONDS_EACH=600 for the long run.
-fuzz: rust
-	cd agent/models && for target in gguf_header safetensors_header folder_index; do \
-		cargo +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS_EACH),60) || exit 1; \
+# Other people's programs against Nabi: see tests/conformance/README.md. `make test` runs them too.
+conformance: packages node rust pack demo-model deepseek-tokenizer
+	cargo build --workspace --locked --bins
+	cargo test --locked -p nabi-tests --test conformance
+
+# Needs a Python with lm-eval, transformers and torch.
+lm-eval-golden: rust deepseek-tokenizer
+	cargo run --release --locked -p nabi-makers --bin nabi-make-model -- deepseek-v3 \
+		--tokenizer $(CACHE)/deepseek-tokenizer/tokenizer.json \
+		--tokenizer-config $(CACHE)/deepseek-tokenizer/tokenizer_config.json \
+		--out $(CACHE)/golden-models/deepseek-v3
+	$(or $(PYTHON),python3) tests/conformance/lm-eval/evaluate.py reference $(CACHE)/golden-models/deepseek-v3/hf
+
+# Other data in each run. EXAMPLES of each operation: 1000 take about half an hour.
+schemathesis-full: packages rust
+	cargo build --locked --bins -p nabi-gateway -p nabi-stub-engine
+	NABI_SCHEMATHESIS_EXAMPLES=$(or $(EXAMPLES),1000) \
+		cargo test --locked -p nabi-tests --test conformance -- schemathesis --nocapture
+
+# Needs a nightly toolchain and cargo-fuzz. SECONDS_EACH=600 for the long run, TARGET=prompt for one alone.
+FUZZ := tests/fuzz/libfuzzer
+FUZZ_TARGETS = $(or $(TARGET),$(basename $(notdir $(wildcard $(FUZZ)/fuzz_targets/*.rs))))
+fuzz: packages rust
+	cargo run --locked -p nabi-fuzz --bin nabi-fuzz-seeds -- $(FUZZ)/corpus
+	for target in $(FUZZ_TARGETS); do \
+		CARGO_TARGET_DIR=$(CACHE)/target-fuzz cargo +nightly fuzz run --fuzz-dir $(FUZZ) $$target -- \
+			-max_total_time=$(or $(SECONDS_EACH),60) -max_len=16384 -timeout=10 \
+			-malloc_limit_mb=64 -rss_limit_mb=1024 -print_final_stats=1 || exit 1; \
 	done
+
+# An hour of mixed load with kills; CALM=1 kills nothing, so that the engine's memory is that of one process.
+soak: packages rust pack deepseek-tokenizer
+	cargo build --release --locked --bins $(PROGRAMS) -p nabi-soak
+	NABI_PACK=$(PACK) $(CARGO_TARGET_DIR)/release/nabi-soak --minutes $(or $(MINUTES),60) \
+		--seed $(or $(SEED),1) $(if $(CALM),--calm) --out $(CARGO_TARGET_DIR)/soak.json

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that the given purposes need, and asks for nothing when they are there.
-# usage: debian-packages.sh build|bindings...
+# usage: debian-packages.sh build|bindings|node...
 set -eu
 
 packages=
@@ -8,7 +8,9 @@ for purpose in "$@"; do
     case $purpose in
         build) packages="$packages build-essential cmake patch python3 python3-venv curl ca-certificates" ;;
         bindings) packages="$packages clang libclang-dev" ;;
-        *) echo "usage: debian-packages.sh build|bindings..." >&2; exit 2 ;;
+        # One from elsewhere, which brings npm along, will do too.
+        node) command -v npm >/dev/null || packages="$packages nodejs npm" ;;
+        *) echo "usage: debian-packages.sh build|bindings|node..." >&2; exit 2 ;;
     esac
 done
 

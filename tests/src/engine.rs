@@ -13,7 +13,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
-use nabi_wire::config::{EngineConfig, KvFormat};
+use nabi_wire::config::{EngineConfig, KvFormat, SavedPrefixes};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -22,7 +22,7 @@ use tokio::process::{Child, Command};
 
 use crate::programs::{pack, program};
 
-pub use client::{Answer, Client, End, greedy};
+pub use client::{Answer, Client, End, delta_text, greedy};
 pub use model::{Golden, GoldenAnswer, Spelling, Tiny, golden};
 
 /// Longest wait for what must come.
@@ -52,8 +52,15 @@ pub fn config(model: &Path) -> EngineConfig {
         threads: 1,
         kv: KvFormat::F16,
         queue_requests_max: 16,
+        stream_gap_ms_max: 1000,
+        saved_prefixes: SavedPrefixes::default(),
         drain_grace_ms: 0,
     }
+}
+
+/// The same with keys and values in 32 bits, without flash attention: as the reference computes.
+pub fn exact(model: &Path) -> EngineConfig {
+    EngineConfig { kv: KvFormat::F32, ..config(model) }
 }
 
 /// A running `nabi-engine-llama`; killed when dropped. A test that fails shows its log.
@@ -112,12 +119,17 @@ impl Engine {
         (engine, client)
     }
 
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("socket")
+    }
+
     /// A connection on which nothing was said.
     ///
     /// # Panics
     /// When the engine no longer listens.
     pub async fn stream(&self) -> UnixStream {
-        UnixStream::connect(self.folder.path().join("socket")).await.expect("the engine listens")
+        UnixStream::connect(self.socket()).await.expect("the engine listens")
     }
 
     /// A client, once the model is loaded.

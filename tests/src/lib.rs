@@ -3,4 +3,5 @@
 
 pub mod appliance;
 pub mod engine;
+pub mod gateway;
 pub mod programs;

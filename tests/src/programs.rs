@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
-/// A program of the workspace, built beside this test.
+/// A program of the workspace, built beside this test or program.
 ///
 /// # Panics
 /// When it was not built.
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let folder = test.ancestors().nth(2).expect("tests lie in TARGET/PROFILE/deps");
+    let own = std::env::current_exe().expect("a program knows its own path");
+    let mut folder = own.parent().expect("a program lies in a folder");
+    if folder.ends_with("deps") {
+        folder = folder.parent().expect("tests lie in TARGET/PROFILE/deps");
+    }
     let program = folder.join(name);
     assert!(program.exists(), "{} is not built: run the tests by `make test`", program.display());
     program

@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 
 use nabi_domain::{ModelFormat, ModelSummary};
-use nabi_wire::action::{EngineStatus, ProcessState, Progress, Reply, Status, Unit};
+use nabi_wire::action::{
+    Alias, DamagedModel, EngineFigures, EngineStatus, KeyScope, ListedModel, ProcessState, Progress, Reply,
+    Status, Unit,
+};
+use nabi_wire::log;
 
 /// One line on standard error that is written over while something goes on.
 #[derive(Default)]
@@ -71,36 +75,69 @@ pub(crate) fn reply(reply: &Reply) -> String {
     match reply {
         Reply::Status(status) => self::status(status),
         Reply::Imported(summary) => format!("imported {}\n", model(summary)),
-        Reply::Models(models) if models.is_empty() => {
-            "no models: import one with `nabi model import PATH`\n".into()
-        }
-        Reply::Models(models) => models.iter().fold(String::new(), |mut text, listed| {
-            let served = if listed.served { "served" } else { "" };
-            let _ = writeln!(text, "{:8}{}", served, model(&listed.summary));
-            text
-        }),
+        Reply::Models { stored, damaged } => models(stored, damaged),
         Reply::Removed(name) => format!("removed {name}\n"),
         Reply::Verified { name, files, bytes } => {
             format!("{name}: {files} files, {}, all as imported\n", self::bytes(*bytes))
         }
         Reply::Serving(engine) => self::engine(engine),
         Reply::Stopped(name) => format!("{name} is no longer served\n"),
-        Reply::KeyAdded { name, key } => {
-            format!("{key}\nThis is the key {name}. Keep it: it is not shown again.\n")
+        Reply::AliasSet { alias, before: None } => format!("{} leads to {}\n", alias.name, alias.model),
+        Reply::AliasSet { alias, before: Some(before) } => {
+            format!("{} leads to {}, no longer to {before}\n", alias.name, alias.model)
         }
-        Reply::Keys(names) if names.is_empty() => "no keys: make one with `nabi key add NAME`\n".into(),
-        Reply::Keys(names) => names.iter().map(|name| format!("{name}\n")).collect(),
+        Reply::Aliases(aliases) if aliases.is_empty() => {
+            "no aliases: make one with `nabi alias set NAME MODEL`\n".into()
+        }
+        Reply::Aliases(aliases) => self::aliases(aliases),
+        Reply::AliasRemoved(name) => format!("the alias {name} is removed\n"),
+        Reply::KeyAdded { name, scope, key } => {
+            format!(
+                "{key}\nThis is the key {name}, for {}. Keep it: it is not shown again.\n",
+                self::scope(*scope)
+            )
+        }
+        Reply::Keys(keys) if keys.is_empty() => "no keys: make one with `nabi key add NAME`\n".into(),
+        Reply::Keys(keys) => {
+            keys.iter().map(|key| format!("{:10} {}\n", scope(key.scope), key.name)).collect()
+        }
         Reply::Revoked(name) => format!("the key {name} is refused from now on\n"),
         Reply::Ca { certificate_pem, sha256 } => format!("{certificate_pem}SHA-256 {sha256}\n"),
         Reply::Logs(logs) => logs.iter().fold(String::new(), |mut text, log| {
             for line in &log.lines {
-                let _ = writeln!(text, "{}: {line}", log.process);
+                let _ = writeln!(text, "{}: {}", log.process, log::readable(line));
             }
             text
         }),
         Reply::Version(version) => {
             format!("nabi {}\nengine wire {}\npack {}\n", version.nabi, version.engine_wire, version.pack)
         }
+    }
+}
+
+fn models(stored: &[ListedModel], damaged: &[DamagedModel]) -> String {
+    if stored.is_empty() && damaged.is_empty() {
+        return "no models: import one with `nabi model import PATH`\n".into();
+    }
+    let mut text = String::new();
+    for listed in stored {
+        let served = if listed.served { "served" } else { "" };
+        let _ = writeln!(text, "{:8}{}", served, model(&listed.summary));
+    }
+    for DamagedModel { name, reason } in damaged {
+        let _ = writeln!(text, "{:8}{name}: {reason}", "damaged");
+    }
+    text
+}
+
+fn aliases(aliases: &[Alias]) -> String {
+    aliases.iter().map(|Alias { name, model }| format!("{name} leads to {model}\n")).collect()
+}
+
+fn scope(scope: KeyScope) -> &'static str {
+    match scope {
+        KeyScope::Inference => "inference",
+        KeyScope::Metrics => "metrics",
     }
 }
 
@@ -130,7 +167,7 @@ fn status(status: &Status) -> String {
     if status.engines.is_empty() {
         text += "no model is served: `nabi model serve NAME`\n";
     }
-    text
+    text + &aliases(&status.aliases)
 }
 
 fn engine(engine: &EngineStatus) -> String {
@@ -143,12 +180,26 @@ fn engine(engine: &EngineStatus) -> String {
         );
     }
     if let Some(figures) = &engine.stats {
-        let _ = writeln!(
-            text,
-            "  {} running, {} waiting; {} prompt and {} answer tokens in {} steps",
-            figures.running, figures.waiting, figures.prompt_tokens, figures.completion_tokens, figures.steps
-        );
+        text += &self::figures(figures);
     }
+    text
+}
+
+fn figures(figures: &EngineFigures) -> String {
+    let EngineFigures { running, waiting, steps, prompt_tokens, cached_tokens, completion_tokens, .. } =
+        figures;
+    let mut text = format!(
+        "  {running} running, {waiting} waiting; {prompt_tokens} prompt tokens computed, {cached_tokens} found \
+         computed, {completion_tokens} answer tokens in {steps} steps\n"
+    );
+    let _ = writeln!(
+        text,
+        "  key-value cache: {} of {} tokens in use, its memory is reserved at once; saved prefixes: {} in memory, {} on disk",
+        figures.kv_used_tokens,
+        figures.kv_tokens_max,
+        bytes(figures.saved_memory_bytes),
+        bytes(figures.saved_disk_bytes)
+    );
     text
 }
 
@@ -168,6 +219,8 @@ fn state(state: &ProcessState) -> String {
 
 #[cfg(test)]
 mod tests {
+    use nabi_wire::action::ProcessLog;
+
     use super::*;
 
     #[test]
@@ -179,5 +232,24 @@ mod tests {
         assert_eq!(progress(&copying), "copying x: 50 % of 2 B");
         let unknown = Progress { total: 0, ..copying };
         assert_eq!(progress(&unknown), "copying x: 0 % of 0 B");
+    }
+
+    #[test]
+    fn lists_are_a_line_each_and_empty_ones_say_how_to_begin() {
+        let name = |name: &str| name.parse().expect("a name");
+        let damaged =
+            vec![DamagedModel { name: "bad".parse().expect("a name"), reason: "no manifest".into() }];
+        assert_eq!(reply(&Reply::Models { stored: vec![], damaged }), "damaged bad: no manifest\n");
+        let none = reply(&Reply::Models { stored: vec![], damaged: vec![] });
+        assert!(none.contains("nabi model import PATH"), "{none}");
+        let alias = Alias { name: name("chat"), model: name("v2") };
+        assert_eq!(reply(&Reply::Aliases(vec![alias.clone()])), "chat leads to v2\n");
+        let swapped = Reply::AliasSet { alias, before: Some(name("v1")) };
+        assert_eq!(reply(&swapped), "chat leads to v2, no longer to v1\n");
+        let line = r#"{"timestamp":"T","level":"INFO","message":"the supervisor runs","pid":7}"#;
+        let lines = vec![line.to_owned(), "llama.cpp says".to_owned()];
+        let logs = Reply::Logs(vec![ProcessLog { process: "supervisor".into(), lines }]);
+        let shown = "supervisor: T INFO the supervisor runs pid=7\nsupervisor: llama.cpp says\n";
+        assert_eq!(reply(&logs), shown);
     }
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use nabi_domain::{KeyName, ModelName};
-use nabi_wire::action::{Action, KeyAction, ListedModel, ModelAction, Reply};
+use nabi_wire::action::{Action, KeyAction, KeyScope, ListedModel, ModelAction, Reply, ServeSettings};
+use nabi_wire::log;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +31,9 @@ pub(crate) struct Up {
     /// The model's name in the store
     #[arg(long, requires = "model")]
     name: Option<ModelName>,
+    /// How to serve the model
+    #[command(flatten)]
+    settings: ServeSettings,
     /// Where to listen for API clients
     #[arg(long, default_value = "127.0.0.1:8443")]
     listen: String,
@@ -92,7 +96,7 @@ impl Up {
         let last_words = tokio::spawn(async move {
             let (mut lines, mut last) = (BufReader::new(stderr).lines(), String::new());
             while let Ok(Some(line)) = lines.next_line().await {
-                last = line;
+                last = log::message(&line);
             }
             last
         });
@@ -131,7 +135,7 @@ impl Up {
             let import = Action::Model(ModelAction::Import { path, name: Some(name.clone()) });
             client.act(import, |progress| line.show(progress)).await?;
         }
-        let serve = Action::Model(ModelAction::Serve { name: name.clone() });
+        let serve = Action::Model(ModelAction::Serve { name: name.clone(), settings: self.settings });
         let outcome = client.act(serve, |progress| line.show(progress)).await;
         line.end();
         outcome.map(|_| name)
@@ -141,7 +145,9 @@ impl Up {
 /// A model of this name is not imported again: for the same content that would only take time.
 async fn stored(client: &Client, name: &ModelName) -> Result<bool> {
     match client.act(Action::Model(ModelAction::List), |_| {}).await? {
-        Reply::Models(models) => Ok(models.iter().any(|ListedModel { summary, .. }| summary.name == *name)),
+        Reply::Models { stored, .. } => {
+            Ok(stored.iter().any(|ListedModel { summary, .. }| summary.name == *name))
+        }
         _ => bail!("the supervisor answers something else"),
     }
 }
@@ -154,13 +160,14 @@ async fn demo_key(client: &Client, path: &Path) -> Result<String> {
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
     let name: KeyName = DEMO_KEY_NAME.parse().context("the demo key's name")?;
-    if let Reply::Keys(names) = client.act(Action::Key(KeyAction::List), |_| {}).await?
-        && names.contains(&name)
+    if let Reply::Keys(keys) = client.act(Action::Key(KeyAction::List), |_| {}).await?
+        && keys.iter().any(|key| key.name == name)
     {
         // Its file is gone, so nobody can use it.
         client.act(Action::Key(KeyAction::Revoke { name: name.clone() }), |_| {}).await?;
     }
-    let Reply::KeyAdded { key, .. } = client.act(Action::Key(KeyAction::Add { name }), |_| {}).await? else {
+    let add = Action::Key(KeyAction::Add { name, scope: KeyScope::Inference });
+    let Reply::KeyAdded { key, .. } = client.act(add, |_| {}).await? else {
         bail!("the supervisor answers something else");
     };
     let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);

@@ -20,6 +20,9 @@ pub struct AddedToken {
     pub id: u32,
     /// The text that stands for it in templates.
     pub literal: String,
+    /// A control token, which is never part of an answer's text. Others are text with a meaning,
+    /// as `<think>` is in most models.
+    pub special: bool,
 }
 
 /// How a model's prompts are made.

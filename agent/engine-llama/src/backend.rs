@@ -1,145 +1,189 @@
-//! Sequences in llama.cpp: what goes into each step, and what comes out.
+//! Steps of llama.cpp: what goes into each, and what comes out.
 
-use std::collections::VecDeque;
+use nabi_engine::{Backend, Memory, Output, Placed, Slot, StepError, Task, Work};
+use nabi_llama_sys::{BatchToken, Context, DecodeError, Use};
+use nabi_wire::engine::Refusal;
 
-use nabi_engine::{Backend, Chosen, Slot, StepError};
-use nabi_llama_sys::{BatchToken, Context, DecodeError};
-use nabi_wire::engine::Sampling;
+use crate::grammar::Matcher;
+use crate::sample::Scratch;
+use crate::sequence::{Generating, Purpose, Sequence};
+use crate::slots::Slots;
 
-use crate::sample::{self, Sampler};
-
-/// Tokens of one step: chosen ones of running sequences first, then prompts in chunks.
-pub(crate) const STEP_TOKENS_MAX: u32 = 512;
-
+/// A model with its state.
 pub(crate) struct LlamaBackend {
     context: Context,
-    /// In the order of their beginning: earlier prompts are computed first.
-    sequences: VecDeque<Sequence>,
+    to: Use,
+    slots: Slots,
     batch: Vec<BatchToken>,
-    step_sequences: u32,
-    step_prompt_tokens: u32,
+    scratch: Scratch,
     /// Where a request brings no seed.
     next_seed: u64,
 }
 
-struct Sequence {
+/// Tokens of one sequence in a batch.
+#[derive(Debug, Clone, Copy)]
+struct Part {
     slot: Slot,
-    /// The prompt, then at its end each token that was chosen.
-    tokens: Vec<u32>,
-    /// How many of `tokens` have keys and values.
-    computed: usize,
-    prompt_tokens: usize,
-    sampler: Sampler,
-    logprobs: bool,
+    tokens: usize,
+    /// The position of the first of them.
+    position: usize,
+    /// Its place in the batch.
+    row: usize,
 }
 
 impl LlamaBackend {
-    pub(crate) fn new(context: Context, first_seed: u64) -> Self {
-        Self {
-            context,
-            sequences: VecDeque::new(),
-            batch: Vec::new(),
-            step_sequences: 0,
-            step_prompt_tokens: 0,
-            next_seed: first_seed,
-        }
+    pub(crate) fn new(context: Context, to: Use, slots: Slots, first_seed: u64) -> Self {
+        Self { context, to, slots, batch: Vec::new(), scratch: Scratch::default(), next_seed: first_seed }
     }
 
-    /// Fills the batch. Returns for each sequence whose logits are wanted: its place among the
-    /// sequences, and that of its last token in the batch.
-    fn fill_batch(&mut self) -> Vec<(usize, usize)> {
+    /// Fills the batch, in the order of slots: llama.cpp computes neighbours in one graph, others
+    /// one after the other.
+    fn fill_batch(&mut self, work: &[Work]) -> Result<Vec<Part>, StepError> {
         self.batch.clear();
-        (self.step_sequences, self.step_prompt_tokens) = (0, 0);
-        let mut complete = Vec::new();
-        // Running answers have one token to compute, so they go before any longer prompt.
-        let mut order: Vec<usize> = (0..self.sequences.len()).collect();
-        order.sort_by_key(|&at| self.sequences[at].is_in_prompt());
-        for at in order {
-            let sequence = &self.sequences[at];
-            let room = STEP_TOKENS_MAX as usize - self.batch.len();
-            let take = sequence.left().min(room);
-            if take == 0 {
-                continue;
+        let mut work = work.to_vec();
+        work.sort_unstable_by_key(|part| part.slot);
+        let mut parts = Vec::with_capacity(work.len());
+        for Work { slot, tokens } in work {
+            let tokens = tokens as usize;
+            let sequence = self.slots.get(slot).ok_or_else(|| asked_wrong("a free slot"))?;
+            let left = sequence.tokens.len() - sequence.computed;
+            if tokens == 0 || tokens > left {
+                return Err(asked_wrong("tokens that a sequence does not have"));
             }
-            let end = sequence.computed + take;
-            for position in sequence.computed..end {
+            if self.to != Use::Generate && tokens < left {
+                return Err(asked_wrong("a part of a text"));
+            }
+            let position = sequence.computed;
+            parts.push(Part { slot, tokens, position, row: self.batch.len() });
+            for at in position..position + tokens {
                 self.batch.push(BatchToken {
-                    token: sequence.tokens[position],
-                    position: position as u32,
-                    sequence: sequence.slot,
-                    logits: position + 1 == sequence.tokens.len(),
+                    token: sequence.tokens[at],
+                    position: at as u32,
+                    sequence: slot,
+                    logits: sequence.wants_logits(at),
                 });
             }
-            self.step_sequences += 1;
-            if sequence.is_in_prompt() {
-                self.step_prompt_tokens += take as u32;
-            }
-            if end == sequence.tokens.len() {
-                complete.push((at, self.batch.len() - 1));
-            }
-            self.sequences[at].computed = end;
         }
-        complete
-    }
-}
-
-impl Sequence {
-    fn left(&self) -> usize {
-        self.tokens.len() - self.computed
+        Ok(parts)
     }
 
-    fn is_in_prompt(&self) -> bool {
-        self.computed < self.prompt_tokens
+    fn compute(&mut self, parts: &[Part]) -> Result<Vec<Output>, DecodeError> {
+        match self.to {
+            Use::Generate => {
+                self.context.decode(&self.batch)?;
+                Ok(self.generated(parts))
+            }
+            Use::EmbedLast => {
+                self.decode_last()?;
+                Ok(parts.iter().map(|part| self.vector(part.slot)).collect())
+            }
+            Use::EmbedWhole(_) => {
+                // One text at a time: llama.cpp may cut several into graphs that none is whole in, and
+                // encoders would compare each text's tokens with all others'.
+                let one = |part: &Part| {
+                    self.context.decode(&self.batch[part.row..part.row + part.tokens])?;
+                    Ok(self.vector(part.slot))
+                };
+                parts.iter().map(one).collect()
+            }
+        }
+    }
+
+    /// Only a text's last token gives its vector, and only its step needs memory for one.
+    fn decode_last(&mut self) -> Result<(), DecodeError> {
+        let ends = |at: usize| self.batch.get(at + 1).is_none_or(|next| next.position == 0);
+        let (last, before): (Vec<_>, Vec<_>) = (0..self.batch.len()).partition(|&at| ends(at));
+        let tokens = |rows: Vec<usize>| rows.into_iter().map(|row| self.batch[row]).collect::<Vec<_>>();
+        let (last, before) = (tokens(last), tokens(before));
+        if !before.is_empty() {
+            self.context.set_vectors(false);
+            self.context.decode(&before)?;
+        }
+        self.context.set_vectors(true);
+        self.context.decode(&last)
+    }
+
+    fn generated(&mut self, parts: &[Part]) -> Vec<Output> {
+        let mut outputs = Vec::with_capacity(parts.len());
+        for part in parts {
+            let Some(sequence) = self.slots.get(part.slot) else { continue };
+            let logits = |position: usize| self.context.logits(part.row + position - part.position);
+            outputs.extend(sequence.advance(part.slot, part.tokens, logits, &mut self.scratch));
+        }
+        outputs
+    }
+
+    fn vector(&self, slot: Slot) -> Output {
+        match self.context.vector(slot).and_then(normalised) {
+            Some(numbers) => Output::Vector { slot, numbers },
+            None => {
+                let what = "the model gave no vector".to_owned();
+                Output::Refused { slot, refusal: Refusal::Failed { what } }
+            }
+        }
     }
 }
 
 impl Backend for LlamaBackend {
-    fn begin(&mut self, slot: Slot, prompt: Vec<u32>, sampling: &Sampling, logprobs: bool) {
-        let seed = sampling.seed.unwrap_or(self.next_seed);
-        self.next_seed = self.next_seed.wrapping_add(1);
-        self.sequences.push_back(Sequence {
-            slot,
-            prompt_tokens: prompt.len(),
-            tokens: prompt,
-            computed: 0,
-            sampler: Sampler::new(sampling, seed),
-            logprobs,
-        });
+    type Grammar = Matcher;
+    type Sequence = Sequence;
+
+    fn sequence(&mut self, prompt: Vec<u32>, task: Task<Matcher>) -> Sequence {
+        let purpose = match task {
+            Task::Embed => Purpose::Embed,
+            Task::Generate(generation) => {
+                let generating = Generating::new(*generation, &prompt, self.next_seed);
+                self.next_seed = self.next_seed.wrapping_add(1);
+                Purpose::Generate(Box::new(generating))
+            }
+        };
+        Sequence { tokens: prompt, computed: 0, purpose }
+    }
+
+    fn place(&mut self, sequence: Sequence) -> Placed {
+        self.slots.place(sequence, &mut self.context)
+    }
+
+    fn take(&mut self, slot: Slot) -> Sequence {
+        self.slots.take(slot, &mut self.context).expect("the host takes only what it has placed")
     }
 
     fn end(&mut self, slot: Slot) {
-        self.sequences.retain(|sequence| sequence.slot != slot);
-        self.context.remove(slot);
+        self.slots.take(slot, &mut self.context);
     }
 
-    fn step(&mut self) -> Result<Vec<Chosen>, StepError> {
-        let complete = self.fill_batch();
-        self.context.decode(&self.batch).map_err(|error| match error {
-            DecodeError::Aborted => StepError::Unwanted,
-            failed => StepError::Failed(failed.to_string()),
-        })?;
-        let mut chosen = Vec::with_capacity(complete.len());
-        for (at, row) in complete {
-            let sequence = &mut self.sequences[at];
-            let no_logits = || StepError::Failed("the model gave no usable logits".into());
-            let logits = self.context.logits(row).ok_or_else(no_logits)?;
-            let token = sequence.sampler.choose(logits).ok_or_else(no_logits)?;
-            let logprob = sequence.logprobs.then(|| sample::logprob(logits, token));
-            sequence.tokens.push(token);
-            chosen.push(Chosen { slot: sequence.slot, token, logprob });
+    fn step(&mut self, work: &[Work]) -> Result<Vec<Output>, StepError> {
+        let parts = self.fill_batch(work)?;
+        self.compute(&parts).map_err(|error| {
+            for part in &parts {
+                match error {
+                    DecodeError::Aborted => self.slots.recall(part.slot, &mut self.context),
+                    _ => self.slots.forget(part.slot, &mut self.context),
+                }
+            }
+            match error {
+                DecodeError::Aborted => StepError::Unwanted,
+                failed => StepError::Failed(failed.to_string()),
+            }
+        })
+    }
+
+    fn memory(&self) -> Memory {
+        Memory {
+            kv_used_tokens: self.slots.used_tokens(),
+            saved_memory_bytes: self.slots.saved().memory_bytes(),
+            saved_disk_bytes: self.slots.saved().disk_bytes(),
         }
-        Ok(chosen)
     }
+}
 
-    fn step_sequences(&self) -> u32 {
-        self.step_sequences
-    }
+fn asked_wrong(what: &str) -> StepError {
+    StepError::Failed(format!("the host asked for {what}"))
+}
 
-    fn step_prompt_tokens(&self) -> u32 {
-        self.step_prompt_tokens
-    }
-
-    fn kv_used_tokens(&self) -> u64 {
-        self.sequences.iter().map(|sequence| sequence.computed as u64).sum()
-    }
+/// The same direction with length 1.
+fn normalised(vector: &[f32]) -> Option<Vec<f32>> {
+    let length = vector.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+    let usable = length.is_finite() && length > 0.0;
+    usable.then(|| vector.iter().map(|&x| (f64::from(x) / length) as f32).collect())
 }

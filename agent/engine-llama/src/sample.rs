@@ -1,191 +1,233 @@
-//! Choosing a token from logits. Pure, but for the random state that a [`Sampler`] carries.
+//! Choosing tokens from logits. Pure, but for what a [`Sampler`] carries from one choice to the
+//! next: its random state, what the text has already, and where its grammar is.
 //!
-//! Order: temperature, top-k, top-p, min-p, draw: the order of Hugging Face's and vLLM's samplers.
+//! Order: bias, penalties, grammar, temperature, top-k, top-p, min-p, draw, as Hugging Face and
+//! vLLM have it.
 
-use std::cmp::Ordering;
+mod candidates;
+mod changes;
+#[cfg(test)]
+mod measure;
+mod score;
+#[cfg(test)]
+mod tests;
+mod weights;
 
-use nabi_wire::engine::Sampling;
+use nabi_wire::engine::{Refusal, Sampling};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 
-/// One answer's way of choosing.
+use self::candidates::Candidate;
+use self::changes::Changes;
+pub(crate) use self::score::score;
+use self::weights::{BLOCK_TOKENS, Weigh, likeliest};
+use crate::grammar::{GrammarError, Mask, Matcher};
+
+/// Below it the likeliest token is practically certain, and quotients leave the range of `f32`.
+const TEMPERATURE_MIN: f32 = 1e-5;
+
+/// Weights below which there may be no token that top-p keeps; the last is always right.
+const WEIGHT_GUESSES: [f32; 3] = [1.0 / 32.0, 1.0 / 1024.0, 0.0];
+
+/// One answer's way of choosing. It goes with its sequence, in and out of slots.
 pub(crate) struct Sampler {
-    sampling: Sampling,
+    temperature: f32,
+    top_p: f32,
+    top_k: u32,
+    min_p: f32,
+    changes: Changes,
+    grammar: Option<Matcher>,
     random: ChaCha8Rng,
-    /// Kept for its capacity.
-    candidates: Vec<Candidate>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Candidate {
-    token: u32,
-    /// A logit at first, then a weight: the probability times a common factor.
-    weight: f32,
+/// Memory for one choice at a time, shared by all samplers of a thread.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    logits: Vec<f32>,
+    candidates: Vec<Candidate>,
+    blocks: Vec<f64>,
+}
+
+/// Why no token could be chosen. The answer cannot go on; others are not concerned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ChooseError {
+    #[error("the model gave no number that could choose a token")]
+    NoNumbers,
+    #[error("logit_bias forbids every token")]
+    BiasForbidsAll,
+    #[error("logit_bias forbids every token that the grammar allows here")]
+    GrammarForbidsAll,
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
+}
+
+impl From<ChooseError> for Refusal {
+    fn from(error: ChooseError) -> Self {
+        match error {
+            ChooseError::NoNumbers => Self::Failed { what: error.to_string() },
+            ChooseError::BiasForbidsAll => Self::OutOfRange {
+                field: "logit_bias".into(),
+                range: "such that a token is left to choose".into(),
+            },
+            ChooseError::GrammarForbidsAll => Self::Grammar { what: error.to_string() },
+            ChooseError::Grammar(GrammarError { what }) => Self::Grammar { what },
+        }
+    }
+}
+
+/// The seed of one of a request's choices; `drawn` where the request brings none.
+pub(crate) fn seed(sampling: &Sampling, choice: u32, drawn: u64) -> u64 {
+    sampling.seed.unwrap_or(drawn).wrapping_add(u64::from(choice))
 }
 
 impl Sampler {
     /// The same seed chooses the same tokens from the same logits, on every machine.
-    pub(crate) fn new(sampling: &Sampling, seed: u64) -> Self {
-        Self { sampling: sampling.clone(), random: ChaCha8Rng::seed_from_u64(seed), candidates: Vec::new() }
-    }
-
-    /// The next token. NaN counts as never; none where no logit is a number.
-    pub(crate) fn choose(&mut self, logits: &[f32]) -> Option<u32> {
-        if self.sampling.temperature == 0.0 {
-            return likeliest(logits);
-        }
-        let highest = likeliest(logits).map(|token| logits[token as usize])?;
-        let candidates = &mut self.candidates;
-        candidates.clear();
-        candidates.extend(
-            (0..)
-                .zip(logits)
-                .filter(|(_, logit)| !logit.is_nan())
-                .map(|(token, &weight)| Candidate { token, weight }),
-        );
-        keep_top_k(candidates, self.sampling.top_k);
-        for candidate in &mut *candidates {
-            candidate.weight = ((candidate.weight - highest) / self.sampling.temperature).exp();
-        }
-        keep_top_p(candidates, self.sampling.top_p);
-        // The highest weight is 1.
-        candidates.retain(|candidate| candidate.weight >= self.sampling.min_p);
-        let uniform = (self.random.next_u32() >> 8) as f32 / (1_u32 << 24) as f32;
-        draw(candidates, uniform)
-    }
-}
-
-/// The highest logit's token, the lowest of equals.
-pub(crate) fn likeliest(logits: &[f32]) -> Option<u32> {
-    let mut best: Option<(u32, f32)> = None;
-    for (token, &logit) in (0..).zip(logits) {
-        if !logit.is_nan() && best.is_none_or(|(_, highest)| logit > highest) {
-            best = Some((token, logit));
+    pub(crate) fn new(sampling: &Sampling, seed: u64, prompt: &[u32], grammar: Option<Matcher>) -> Self {
+        Self {
+            temperature: sampling.temperature,
+            top_p: sampling.top_p,
+            top_k: sampling.top_k,
+            min_p: sampling.min_p,
+            changes: Changes::new(sampling, prompt),
+            grammar,
+            random: ChaCha8Rng::seed_from_u64(seed),
         }
     }
-    best.map(|(token, _)| token)
-}
 
-/// Natural logarithm of a token's probability, at temperature 1.
-pub(crate) fn logprob(logits: &[f32], token: u32) -> f32 {
-    let Some(highest) = likeliest(logits).map(|token| f64::from(logits[token as usize])) else {
-        return f32::NAN;
-    };
-    let sum: f64 = logits.iter().filter(|l| !l.is_nan()).map(|&l| (f64::from(l) - highest).exp()).sum();
-    (f64::from(logits[token as usize]) - highest - sum.ln()) as f32
-}
+    /// The answer's next token; from then on the answer has it. Logits that are no finite numbers
+    /// are never chosen.
+    pub(crate) fn choose(&mut self, logits: &[f32], scratch: &mut Scratch) -> Result<u32, ChooseError> {
+        let Scratch { logits: changed, candidates, blocks } = scratch;
+        let mask = self.grammar.as_mut().map(Matcher::mask).transpose()?;
+        let choosable = if mask.is_none() && self.changes.is_empty() {
+            logits
+        } else {
+            copy_allowed(logits, mask.as_ref(), changed);
+            self.changes.apply(changed);
+            changed.as_slice()
+        };
+        let best = likeliest(choosable).ok_or_else(|| self.none_left(logits))?;
+        let token = if self.temperature == 0.0 {
+            best.token
+        } else {
+            let sharpness = self.temperature.max(TEMPERATURE_MIN).recip();
+            let weigh = Weigh { highest: best.logit, sharpness };
+            let uniform = (self.random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+            let drawn = if self.keeps_all(choosable.len()) {
+                draw_from_all(choosable, weigh, uniform, blocks)
+            } else {
+                self.keep(choosable, weigh, candidates);
+                candidates::draw(candidates, uniform)
+            };
+            // The likeliest has weight 1, so that there always is one to draw.
+            drawn.unwrap_or(best.token)
+        };
+        self.accept(token)?;
+        Ok(token)
+    }
 
-/// Heaviest first, the lowest token of equals: so that a choice does not depend on the sort.
-fn heaviest(a: &Candidate, b: &Candidate) -> Ordering {
-    b.weight.total_cmp(&a.weight).then(a.token.cmp(&b.token))
-}
+    fn accept(&mut self, token: u32) -> Result<(), GrammarError> {
+        self.changes.accept(token);
+        self.grammar.as_mut().map_or(Ok(()), |grammar| grammar.accept(token))
+    }
 
-fn keep_top_k(candidates: &mut Vec<Candidate>, top_k: u32) {
-    let keep = top_k as usize;
-    if keep > 0 && keep < candidates.len() {
-        candidates.select_nth_unstable_by(keep - 1, heaviest);
-        candidates.truncate(keep);
-        // Whatever order the selection left: back to the vocabulary's.
-        candidates.sort_unstable_by_key(|candidate| candidate.token);
+    fn none_left(&self, logits: &[f32]) -> ChooseError {
+        match (likeliest(logits), &self.grammar) {
+            (None, _) => ChooseError::NoNumbers,
+            (Some(_), None) => ChooseError::BiasForbidsAll,
+            (Some(_), Some(_)) => ChooseError::GrammarForbidsAll,
+        }
+    }
+
+    fn keeps_top_k(&self, tokens: usize) -> bool {
+        self.top_k > 0 && (self.top_k as usize) < tokens
+    }
+
+    fn keeps_all(&self, tokens: usize) -> bool {
+        !self.keeps_top_k(tokens) && self.top_p >= 1.0 && self.min_p <= 0.0
+    }
+
+    /// The candidates that top-k, top-p and min-p keep, with their weights. Both of the latter keep
+    /// the heaviest, so that it does not matter which comes first.
+    fn keep(&self, logits: &[f32], weigh: Weigh, found: &mut Vec<Candidate>) {
+        if self.keeps_top_k(logits.len()) {
+            candidates::highest(logits, self.top_k as usize, found);
+            for candidate in &mut *found {
+                *candidate = Candidate::new(candidate.token(), weigh.weight(candidate.value()));
+            }
+            let enough = f64::from(self.top_p) * candidates::sum(found);
+            found.retain(|candidate| candidate.value() >= self.min_p);
+            if self.top_p < 1.0 {
+                candidates::keep_heaviest(found, enough);
+            }
+        } else if self.top_p < 1.0 {
+            self.keep_top_p(logits, weigh, found);
+        } else {
+            candidates::at_least(self.min_p, weigh, logits, found);
+        }
+    }
+
+    fn keep_top_p(&self, logits: &[f32], weigh: Weigh, found: &mut Vec<Candidate>) {
+        let total = weigh.sum(logits);
+        let enough = f64::from(self.top_p) * total;
+        // All that weigh less than this weigh less than 1 − top_p together.
+        let needless = (1.0 - f64::from(self.top_p)) * total / logits.len() as f64;
+        let least = self.min_p.max(needless as f32);
+        // Where the model is sure of itself, the first few are enough.
+        for guess in WEIGHT_GUESSES {
+            candidates::at_least(least.max(guess), weigh, logits, found);
+            if guess <= least || candidates::sum(found) >= enough {
+                break;
+            }
+        }
+        candidates::keep_heaviest(found, enough);
     }
 }
 
-/// Keeps the fewest heaviest candidates that have `top_p` of all weight.
-fn keep_top_p(candidates: &mut Vec<Candidate>, top_p: f32) {
-    if top_p >= 1.0 {
+/// Tokens that the mask forbids become −∞.
+fn copy_allowed(logits: &[f32], mask: Option<&Mask>, copy: &mut Vec<f32>) {
+    copy.clear();
+    let Some(mask) = mask else {
+        copy.extend_from_slice(logits);
         return;
-    }
-    let total: f64 = candidates.iter().map(|candidate| f64::from(candidate.weight)).sum();
-    // All that weigh less than this weigh less than 1 - top_p together, so none of them is needed:
-    // sorting the few others is much cheaper than sorting a vocabulary.
-    let least = (1.0 - f64::from(top_p)) * total / candidates.len() as f64;
-    candidates.retain(|candidate| f64::from(candidate.weight) >= least);
-    candidates.sort_unstable_by(heaviest);
-    let mut sum = 0.0;
-    let enough = candidates.iter().position(|candidate| {
-        sum += f64::from(candidate.weight);
-        sum >= f64::from(top_p) * total
-    });
-    candidates.truncate(enough.map_or(candidates.len(), |last| last + 1));
-}
-
-/// The candidate at `uniform` (0 to 1, exclusive) of all weight.
-fn draw(candidates: &[Candidate], uniform: f32) -> Option<u32> {
-    let total: f64 = candidates.iter().map(|candidate| f64::from(candidate.weight)).sum();
-    let mut rest = f64::from(uniform) * total;
-    for candidate in candidates {
-        rest -= f64::from(candidate.weight);
-        if rest < 0.0 {
-            return Some(candidate.token);
+    };
+    let allowed = mask.words().iter().copied().chain(std::iter::repeat(0));
+    for (chunk, word) in logits.chunks(u32::BITS as usize).zip(allowed) {
+        let one = |(bit, &logit): (u32, &f32)| if word >> bit & 1 == 1 { logit } else { f32::NEG_INFINITY };
+        match word {
+            u32::MAX => copy.extend_from_slice(chunk),
+            0 => copy.resize(copy.len() + chunk.len(), f32::NEG_INFINITY),
+            _ => copy.extend((0..).zip(chunk).map(one)),
         }
     }
-    // Rounding may leave a little.
-    candidates.iter().rev().find(|candidate| candidate.weight > 0.0).map(|candidate| candidate.token)
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    fn chosen(sampling: &Sampling, logits: &[f32]) -> BTreeSet<u32> {
-        let mut sampler = Sampler::new(sampling, 7);
-        (0..2000).filter_map(|_| sampler.choose(logits)).collect()
+/// The token at `uniform` (0 to 1, exclusive) of all weight, in the vocabulary's order.
+fn draw_from_all(logits: &[f32], weigh: Weigh, uniform: f64, blocks: &mut Vec<f64>) -> Option<u32> {
+    blocks.clear();
+    blocks.extend(logits.chunks(BLOCK_TOKENS).map(|block| weigh.sum_block(block)));
+    let mut rest = uniform * blocks.iter().sum::<f64>();
+    let mut last = None;
+    for ((first, block), sum) in (0..).step_by(BLOCK_TOKENS).zip(logits.chunks(BLOCK_TOKENS)).zip(blocks) {
+        if *sum > 0.0 {
+            last = Some((first, block));
+            if rest < *sum {
+                break;
+            }
+            rest -= *sum;
+        }
     }
-
-    const LOGITS: [f32; 5] = [1.0, 4.0, f32::NAN, 3.0, 2.0];
-
-    #[test]
-    fn each_limit_keeps_the_tokens_that_it_says() {
-        let with = |change: fn(&mut Sampling)| {
-            let mut sampling = Sampling::default();
-            change(&mut sampling);
-            chosen(&sampling, &LOGITS)
-        };
-        assert_eq!(with(|_| {}), [0, 1, 3, 4].into());
-        assert_eq!(with(|s| s.temperature = 0.0), [1].into());
-        assert_eq!(with(|s| s.top_k = 2), [1, 3].into());
-        assert_eq!(with(|s| s.top_k = 9), [0, 1, 3, 4].into());
-        // Probabilities: 0.644, 0.237, 0.087, 0.032.
-        assert_eq!(with(|s| s.top_p = 0.6), [1].into());
-        assert_eq!(with(|s| s.top_p = 0.7), [1, 3].into());
-        assert_eq!(with(|s| s.top_p = 0.9), [1, 3, 4].into());
-        assert_eq!(with(|s| s.min_p = 0.3), [1, 3].into());
-        assert_eq!(with(|s| s.min_p = 1.0), [1].into());
-        assert_eq!(with(|s| s.temperature = 0.01), [1].into());
+    let (first, block) = last?;
+    let mut drawn = None;
+    for (token, &logit) in (first..).zip(block) {
+        let weight = weigh.weight(logit);
+        if weight > 0.0 {
+            drawn = Some(token);
+            rest -= f64::from(weight);
+            if rest < 0.0 {
+                break;
+            }
+        }
     }
-
-    #[test]
-    fn tokens_come_as_often_as_their_probability_says() {
-        let mut sampler = Sampler::new(&Sampling::default(), 1);
-        let hits = (0..20_000).filter(|_| sampler.choose(&[0.0, 3.0_f32.ln()]) == Some(1)).count();
-        assert!((14_600..15_400).contains(&hits), "{hits} of 20000, expected 15000");
-    }
-
-    #[test]
-    fn the_same_seed_chooses_the_same_and_another_does_not() {
-        let run = |seed| {
-            let mut sampler = Sampler::new(&Sampling::default(), seed);
-            (0..64).map(|_| sampler.choose(&LOGITS)).collect::<Vec<_>>()
-        };
-        assert_eq!(run(1), run(1));
-        assert_ne!(run(1), run(2));
-    }
-
-    #[test]
-    fn numbers_that_are_none_choose_nothing_or_are_passed_over() {
-        let mut sampler = Sampler::new(&Sampling::default(), 0);
-        assert_eq!(sampler.choose(&[]), None);
-        assert_eq!(sampler.choose(&[f32::NAN, f32::NAN]), None);
-        assert_eq!(sampler.choose(&[f32::NEG_INFINITY, 1.0]), Some(1));
-        assert_eq!(likeliest(&[2.0, 5.0, 5.0]), Some(1));
-    }
-
-    #[test]
-    fn log_probabilities_are_those_of_softmax() {
-        let logits = [0.0, 1.0, 2.0];
-        let sum: f32 = logits.iter().map(|l: &f32| l.exp()).sum();
-        assert!((logprob(&logits, 1) - (1.0_f32.exp() / sum).ln()).abs() < 1e-6);
-    }
+    drawn
 }

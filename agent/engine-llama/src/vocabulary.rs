@@ -1,51 +1,87 @@
 //! Text to tokens and back, by llama.cpp's tokenizer.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context as _, Result};
 use nabi_domain::{AddedToken, LiteralCutter, Piece};
 use nabi_engine::Vocabulary;
 use nabi_llama_sys::{Model, TokenKind};
-use nabi_wire::engine::Refusal;
+use nabi_wire::engine::{Grammar, Refusal};
+
+use crate::grammar::{GrammarError, GrammarToken, Grammars, Matcher, VocabularyError};
 
 pub(crate) struct LlamaVocabulary {
     model: Arc<Model>,
     /// The bytes of all tokens one after the other; token `id` has `starts[id]..starts[id + 1]`.
     bytes: Vec<u8>,
-    starts: Vec<usize>,
+    starts: Vec<u32>,
+    literals: HashMap<u32, String>,
     /// llama.cpp matches user-defined tokens in plain text too.
     cutter: LiteralCutter,
+    /// What a text must have before and after it to be given a vector.
+    ends: (Option<u32>, Option<u32>),
+    /// Prepared when the first grammar comes: few engines ever need it.
+    grammars: OnceLock<Option<Grammars>>,
 }
 
 impl LlamaVocabulary {
-    pub(crate) fn new(model: Arc<Model>) -> Result<Self> {
+    /// `embeds`: texts are encoded as a model that gives vectors wants them.
+    pub(crate) fn new(model: Arc<Model>, embeds: bool) -> Result<Self> {
         let (mut bytes, mut starts) = (Vec::new(), vec![0]);
-        let mut user_defined = Vec::new();
         for id in 0..model.vocabulary_tokens() {
             bytes.extend(model.token_bytes(id));
-            starts.push(bytes.len());
-            if model.token_kind(id) == Some(TokenKind::UserDefined) {
-                user_defined.extend(model.token_text(id));
-            }
+            starts.push(u32::try_from(bytes.len()).context("the vocabulary's text is too long")?);
         }
-        let cutter = LiteralCutter::new(user_defined.iter().map(String::as_str))
-            .context("the model has too many user-defined tokens")?;
-        Ok(Self { model, bytes, starts, cutter })
+        let added = added_tokens(&model);
+        let user_defined = added.iter().filter(|token| !token.special).map(|token| token.literal.as_str());
+        let cutter =
+            LiteralCutter::new(user_defined).context("the model has too many user-defined tokens")?;
+        let literals = added.into_iter().map(|token| (token.id, token.literal)).collect();
+        let ends = if embeds { model.text_ends() } else { (None, None) };
+        Ok(Self { model, bytes, starts, literals, cutter, ends, grammars: OnceLock::new() })
+    }
+
+    fn prepare_grammars(&self) -> Result<Grammars, VocabularyError> {
+        let ids = || 0..self.model.vocabulary_tokens();
+        let ends: Vec<u32> = ids().filter(|&id| self.model.ends(id)).collect();
+        let tokens = ids().map(|id| match (self.literals.get(&id), self.bytes(id)) {
+            (Some(literal), _) => GrammarToken::Added(literal),
+            (None, []) => GrammarToken::Unused,
+            (None, bytes) => GrammarToken::Text(bytes),
+        });
+        Grammars::new(tokens, &ends)
+    }
+
+    fn text(&self, text: &str, tokens: &mut Vec<u32>) -> Result<(), Refusal> {
+        for part in self.cutter.cut(text) {
+            let encoded = self.model.tokenize(part);
+            tokens.extend(encoded.map_err(|error| Refusal::Failed { what: error.to_string() })?);
+        }
+        Ok(())
     }
 }
 
 /// What a tokenizer would match as a whole.
 pub(crate) fn added_tokens(model: &Model) -> Vec<AddedToken> {
-    (0..model.vocabulary_tokens())
-        .filter(|&id| matches!(model.token_kind(id), Some(TokenKind::Control | TokenKind::UserDefined)))
-        .filter_map(|id| Some(AddedToken { id, literal: model.token_text(id)? }))
-        .filter(|token| !token.literal.is_empty())
-        .collect()
+    let added = |id: u32| {
+        let special = match model.token_kind(id)? {
+            TokenKind::Control => true,
+            TokenKind::UserDefined => false,
+            TokenKind::Text => return None,
+        };
+        let literal = model.token_text(id).filter(|literal| !literal.is_empty())?;
+        Some(AddedToken { id, literal, special })
+    };
+    (0..model.vocabulary_tokens()).filter_map(added).collect()
 }
 
 impl Vocabulary for LlamaVocabulary {
+    type Grammar = Matcher;
+
     fn encode(&self, pieces: &[Piece]) -> Result<Vec<u32>, Refusal> {
-        let mut tokens = Vec::new();
+        let (before, after) = self.ends;
+        let mut tokens = Vec::from_iter(before);
         for piece in pieces {
             match piece {
                 &Piece::Token(token_id) => {
@@ -55,26 +91,38 @@ impl Vocabulary for LlamaVocabulary {
                     }
                     tokens.push(token_id);
                 }
-                Piece::Text(text) => {
-                    for part in self.cutter.cut(text) {
-                        let encoded = self.model.tokenize(part);
-                        tokens.extend(encoded.map_err(|error| Refusal::Failed { what: error.to_string() })?);
-                    }
-                }
+                Piece::Text(text) => self.text(text, &mut tokens)?,
             }
         }
+        tokens.extend(after);
         Ok(tokens)
     }
 
     fn bytes(&self, token: u32) -> &[u8] {
         let at = token as usize;
         match (self.starts.get(at), self.starts.get(at + 1)) {
-            (Some(&start), Some(&end)) => &self.bytes[start..end],
+            (Some(&start), Some(&end)) => &self.bytes[start as usize..end as usize],
             _ => &[],
         }
     }
 
+    fn literal(&self, token: u32) -> Option<&str> {
+        self.literals.get(&token).map(String::as_str)
+    }
+
     fn ends(&self, token: u32) -> bool {
         self.model.ends(token)
+    }
+
+    fn compile(&self, grammar: &Grammar) -> Result<Matcher, Refusal> {
+        let grammars = self.grammars.get_or_init(|| {
+            self.prepare_grammars()
+                .inspect_err(|error| tracing::error!("no grammar can be used: {error}"))
+                .ok()
+        });
+        let unprepared =
+            || GrammarError { what: "the model's vocabulary cannot be used with grammars".into() };
+        let compiled = grammars.as_ref().ok_or_else(unprepared).and_then(|ready| ready.compile(grammar));
+        compiled.map_err(|GrammarError { what }| Refusal::Grammar { what })
     }
 }

@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt, StreamExt};
+use nabi_domain::Piece;
 use nabi_wire::engine::{
-    CONNECTION_REQUESTS_MAX, FromEngine, Generate, Greeting, ModelCard, Refusal, STOP_STRING_BYTES_MAX,
-    STOP_STRINGS_MAX, Sampling, ToEngine,
+    CONNECTION_REQUESTS_MAX, CREDIT_UNBOUNDED, Embed, FromEngine, Generate, Greeting, ModelCard, Refusal,
+    Share, ToEngine,
 };
 use nabi_wire::frame::{self, Writer};
 use tokio::net::UnixStream;
@@ -17,29 +19,52 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::watch;
 
 use crate::backend::Vocabulary;
-use crate::host::{Command, Request};
+use crate::check;
+use crate::host::{Begin, Command};
+use crate::request::{self, Wanted};
 use crate::ticket::{Interest, Ticket};
 
 /// Answers written with one flush.
 const FLUSH_FRAMES_MAX: usize = 256;
 
 /// What connections share.
-#[derive(Clone)]
-pub(crate) struct Shared {
-    pub(crate) commands: UnboundedSender<Command>,
+pub(crate) struct Shared<V: Vocabulary> {
+    pub(crate) commands: UnboundedSender<Command<V::Grammar>>,
     pub(crate) interest: Interest,
-    pub(crate) load: watch::Receiver<Load>,
+    pub(crate) load: watch::Receiver<Load<V>>,
+}
+
+impl<V: Vocabulary> Clone for Shared<V> {
+    fn clone(&self) -> Self {
+        Self { commands: self.commands.clone(), interest: self.interest.clone(), load: self.load.clone() }
+    }
 }
 
 /// How far the model is.
-#[derive(Clone)]
-pub(crate) enum Load {
+pub(crate) enum Load<V> {
     Loading { permille: u16 },
-    Ready { card: Arc<ModelCard>, vocabulary: Arc<dyn Vocabulary> },
+    Ready(Ready<V>),
+}
+
+/// A loaded model, as connections need it.
+pub(crate) struct Ready<V> {
+    pub(crate) card: Arc<ModelCard>,
+    pub(crate) vocabulary: Arc<V>,
+    pub(crate) step_tokens_max: u32,
+}
+
+impl<V> Clone for Ready<V> {
+    fn clone(&self) -> Self {
+        Self {
+            card: self.card.clone(),
+            vocabulary: self.vocabulary.clone(),
+            step_tokens_max: self.step_tokens_max,
+        }
+    }
 }
 
 /// Serves one client until it goes.
-pub(crate) async fn serve(stream: UnixStream, mut shared: Shared) -> Result<()> {
+pub(crate) async fn serve<V: Vocabulary>(stream: UnixStream, mut shared: Shared<V>) -> Result<()> {
     let (read, write) = stream.into_split();
     let mut from_client = frame::reader::<_, ToEngine>(read);
     let mut to_client = frame::writer::<_, FromEngine>(write);
@@ -48,11 +73,11 @@ pub(crate) async fn serve(stream: UnixStream, mut shared: Shared) -> Result<()> 
         ToEngine::Greeting(Greeting::OURS) => {}
         other => bail!("the client is of another version: {other:?}"),
     }
-    let (card, vocabulary) = wait_loaded(&mut shared.load, &mut to_client).await?;
-    to_client.send(FromEngine::Ready(Box::new(ModelCard::clone(&card)))).await?;
+    let ready = wait_loaded(&mut shared.load, &mut to_client).await?;
+    to_client.send(FromEngine::Ready(Box::new(ModelCard::clone(&ready.card)))).await?;
 
     let (answers, mut answered) = mpsc::unbounded_channel();
-    let mut client = Client { shared, card, vocabulary, answers, tickets: HashMap::new() };
+    let mut client = Client { shared, ready, answers, tickets: HashMap::new() };
     let mut frames = Vec::new();
     loop {
         tokio::select! {
@@ -75,8 +100,8 @@ pub(crate) async fn serve(stream: UnixStream, mut shared: Shared) -> Result<()> 
 }
 
 /// The step thread is over: what it still said goes out.
-async fn write_rest(
-    client: &mut Client,
+async fn write_rest<V: Vocabulary>(
+    client: &mut Client<V>,
     answered: &mut UnboundedReceiver<FromEngine>,
     to_client: &mut Writer<OwnedWriteHalf, FromEngine>,
 ) -> Result<()> {
@@ -90,24 +115,23 @@ async fn write_rest(
     Ok(to_client.flush().await?)
 }
 
-async fn wait_loaded(
-    load: &mut watch::Receiver<Load>,
+async fn wait_loaded<V: Vocabulary>(
+    load: &mut watch::Receiver<Load<V>>,
     to_client: &mut Writer<OwnedWriteHalf, FromEngine>,
-) -> Result<(Arc<ModelCard>, Arc<dyn Vocabulary>)> {
+) -> Result<Ready<V>> {
     loop {
-        let now = load.borrow_and_update().clone();
-        match now {
-            Load::Ready { card, vocabulary } => return Ok((card, vocabulary)),
-            Load::Loading { permille } => to_client.send(FromEngine::Loading { permille }).await?,
-        }
+        let permille = match &*load.borrow_and_update() {
+            Load::Ready(ready) => return Ok(ready.clone()),
+            Load::Loading { permille } => *permille,
+        };
+        to_client.send(FromEngine::Loading { permille }).await?;
         load.changed().await.context("the engine ended while loading")?;
     }
 }
 
-struct Client {
-    shared: Shared,
-    card: Arc<ModelCard>,
-    vocabulary: Arc<dyn Vocabulary>,
+struct Client<V: Vocabulary> {
+    shared: Shared<V>,
+    ready: Ready<V>,
     answers: UnboundedSender<FromEngine>,
     /// The requests under way. Dropped with the connection: that cancels them.
     tickets: HashMap<u64, CancelOnDrop>,
@@ -121,109 +145,133 @@ impl Drop for CancelOnDrop {
     }
 }
 
-impl Client {
+impl<V: Vocabulary> Client<V> {
     fn take(&mut self, request: ToEngine) -> Result<()> {
         match request {
             ToEngine::Greeting(_) => bail!("the client greeted twice"),
-            ToEngine::Generate(generate) => self.generate(generate)?,
-            ToEngine::Tokenize { id, pieces } => {
-                let (vocabulary, answers) = (self.vocabulary.clone(), self.answers.clone());
-                tokio::task::spawn_blocking(move || {
-                    let _ = answers.send(match vocabulary.encode(&pieces) {
-                        Ok(token_ids) => FromEngine::Tokens { id, token_ids },
-                        Err(refusal) => FromEngine::Refused { id, refusal },
-                    });
-                });
+            ToEngine::Generate(generate) => {
+                let (id, share, credit_tokens) = (generate.id, generate.share, generate.credit_tokens);
+                let ready = self.ready.clone();
+                self.begin(id, share, credit_tokens, move || wanted_text(&ready, *generate))?;
+            }
+            ToEngine::Embed(embed) => {
+                let ready = self.ready.clone();
+                self.begin(embed.id, embed.share, CREDIT_UNBOUNDED, move || wanted_vectors(&ready, &embed))?;
+            }
+            ToEngine::Tokenize { id, pieces } => self.tokenize(id, pieces),
+            ToEngine::Credit { id, tokens } => {
+                if let Some(CancelOnDrop(ticket)) = self.tickets.get(&id) {
+                    ticket.add_credit(tokens);
+                    self.look();
+                }
             }
             ToEngine::Abort { id } => {
                 if let Some(CancelOnDrop(ticket)) = self.tickets.get(&id) {
                     ticket.cancel();
+                    self.look();
                 }
             }
             ToEngine::Stats { id } => {
-                let _ = self.shared.commands.send(Command::Stats { id, to: self.answers.clone() });
+                let to = self.answers.clone();
+                // A closed channel: the engine ends, and so does this connection.
+                let _ = self.shared.commands.send(Command::Stats { id, to });
             }
         }
         Ok(())
     }
 
-    /// Checks, tokenises beside the step thread, and queues.
-    fn generate(&mut self, generate: Generate) -> Result<()> {
-        let id = generate.id;
+    /// A ticket has changed: the step thread may sleep.
+    fn look(&self) {
+        let _ = self.shared.commands.send(Command::Look);
+    }
+
+    /// Prepares a request, which may take long, beside the thread that serves connections.
+    fn begin(
+        &mut self,
+        id: u64,
+        share: Share,
+        credit_tokens: u32,
+        prepare: impl FnOnce() -> Result<Wanted<V::Grammar>, Refusal> + Send + 'static,
+    ) -> Result<()> {
         if self.tickets.contains_key(&id) {
             bail!("the client used the id {id} for two requests at once");
         }
-        let refusal = check(&generate).err().or_else(|| {
+        if self.tickets.len() >= CONNECTION_REQUESTS_MAX {
             let queue_requests_max = CONNECTION_REQUESTS_MAX as u32;
-            (self.tickets.len() >= CONNECTION_REQUESTS_MAX)
-                .then_some(Refusal::QueueFull { queue_requests_max })
-        });
-        if let Some(refusal) = refusal {
+            let refusal = Refusal::QueueFull { queue_requests_max };
             let _ = self.answers.send(FromEngine::Refused { id, refusal });
             return Ok(());
         }
-        let ticket = self.shared.interest.ticket();
+        let arrived = Instant::now();
+        let ticket = self.shared.interest.ticket(credit_tokens);
         self.tickets.insert(id, CancelOnDrop(ticket.clone()));
-        let (vocabulary, commands) = (self.vocabulary.clone(), self.shared.commands.clone());
-        let (answers, context_tokens) = (self.answers.clone(), self.card.context_tokens);
-        tokio::task::spawn_blocking(move || {
-            match encode(&*vocabulary, &generate, context_tokens) {
-                Ok(prompt) => {
-                    let Generate { id, sampling, stop, tokens_max, logprobs, .. } = generate;
-                    let request =
-                        Request { id, prompt, sampling, stop, tokens_max, logprobs, ticket, to: answers };
-                    // A closed channel: the engine ends, and the connection answers for it.
-                    let _ = commands.send(Command::Generate(Box::new(request)));
-                }
-                Err(refusal) => {
-                    let _ = answers.send(FromEngine::Refused { id, refusal });
-                }
+        let (commands, to) = (self.shared.commands.clone(), self.answers.clone());
+        tokio::task::spawn_blocking(move || match check::share(share).and_then(|()| prepare()) {
+            Ok(wanted) => {
+                let begin = Begin { id, share, wanted, arrived, ticket, to };
+                // A closed channel: the engine ends, and the connection answers for it.
+                let _ = commands.send(Command::Begin(Box::new(begin)));
+            }
+            Err(refusal) => {
+                let _ = to.send(FromEngine::Refused { id, refusal });
             }
         });
         Ok(())
     }
 
+    fn tokenize(&self, id: u64, pieces: Vec<Piece>) {
+        let (vocabulary, answers) = (self.ready.vocabulary.clone(), self.answers.clone());
+        tokio::task::spawn_blocking(move || {
+            let text = |token: u32| request::token_text(token, &*vocabulary);
+            let _ = answers.send(match vocabulary.encode(&pieces) {
+                Ok(tokens) => FromEngine::Tokens { id, tokens: tokens.into_iter().map(text).collect() },
+                Err(refusal) => FromEngine::Refused { id, refusal },
+            });
+        });
+    }
+
     fn forget_ended(&mut self, frame: &FromEngine) {
-        if let FromEngine::Finish { id, .. } | FromEngine::Refused { id, .. } = frame {
+        if let FromEngine::Finish { id, .. }
+        | FromEngine::Embedded { id, .. }
+        | FromEngine::Refused { id, .. } = frame
+        {
             self.tickets.remove(id);
         }
     }
 }
 
-fn encode(
-    vocabulary: &dyn Vocabulary,
-    generate: &Generate,
-    context_tokens: u32,
-) -> Result<Vec<u32>, Refusal> {
-    let prompt = vocabulary.encode(&generate.pieces)?;
-    let prompt_tokens = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
-    if prompt_tokens == 0 {
-        Err(Refusal::PromptEmpty)
-    } else if prompt_tokens >= context_tokens {
-        Err(Refusal::PromptTooLong { prompt_tokens, context_tokens })
-    } else {
-        Ok(prompt)
+fn wanted_text<V: Vocabulary>(ready: &Ready<V>, generate: Generate) -> Result<Wanted<V::Grammar>, Refusal> {
+    if !ready.card.generates {
+        return Err(Refusal::Unable { what: "generate text: it gives embeddings".into() });
     }
+    check::generate(&generate, ready.card.vocabulary_tokens)?;
+    let prompt = ready.vocabulary.encode(&generate.pieces)?;
+    check::prompt_tokens(prompt.len(), ready.card.context_tokens)?;
+    let grammar = generate.grammar.as_ref().map(|grammar| ready.vocabulary.compile(grammar)).transpose()?;
+    Ok(Wanted::Generate(Box::new(request::Generate {
+        prompt,
+        salt: generate.salt,
+        choices: generate.choices,
+        sampling: generate.sampling,
+        grammar,
+        stop: generate.stop,
+        tokens_max: generate.tokens_max,
+        logprobs: generate.logprobs,
+        prompt_logprobs: generate.prompt_logprobs,
+    })))
 }
 
-/// The numbers of a request. The gateway checks them too; an engine trusts no client.
-fn check(generate: &Generate) -> Result<(), Refusal> {
-    let Sampling { temperature, top_p, min_p, .. } = generate.sampling;
-    let stop_bytes = generate.stop.iter().map(String::len).max().unwrap_or(0);
-    let rules = [
-        ("temperature", (0.0..=100.0).contains(&temperature), "between 0 and 100".to_owned()),
-        ("top_p", top_p > 0.0 && top_p <= 1.0, "above 0 and at most 1".to_owned()),
-        ("min_p", (0.0..=1.0).contains(&min_p), "between 0 and 1".to_owned()),
-        ("tokens_max", generate.tokens_max != Some(0), "at least 1".to_owned()),
-        ("stop", generate.stop.len() <= STOP_STRINGS_MAX, format!("at most {STOP_STRINGS_MAX} strings")),
-        (
-            "stop",
-            stop_bytes <= STOP_STRING_BYTES_MAX,
-            format!("strings of at most {STOP_STRING_BYTES_MAX} bytes"),
-        ),
-    ];
-    match rules.into_iter().find(|(_, holds, _)| !holds) {
-        Some((field, _, range)) => Err(Refusal::OutOfRange { field: field.to_owned(), range }),
-        None => Ok(()),
+fn wanted_vectors<V: Vocabulary>(ready: &Ready<V>, embed: &Embed) -> Result<Wanted<V::Grammar>, Refusal> {
+    if ready.card.embedding_numbers.is_none() {
+        return Err(Refusal::Unable { what: "give embeddings: it generates text".into() });
     }
+    check::embed(embed)?;
+    // A text is computed whole, and gives no further token.
+    let tokens_max = ready.card.context_tokens.min(ready.step_tokens_max);
+    let encode = |pieces: &Vec<Piece>| {
+        let input = ready.vocabulary.encode(pieces)?;
+        check::prompt_tokens(input.len(), tokens_max.saturating_add(1))?;
+        Ok(input)
+    };
+    Ok(Wanted::Embed(embed.inputs.iter().map(encode).collect::<Result<_, _>>()?))
 }

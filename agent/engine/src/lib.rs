@@ -4,11 +4,18 @@
 //! An engine brings a [`Vocabulary`] and a [`Backend`]; [`serve::run`] does the rest.
 
 pub mod backend;
+mod check;
 mod connection;
 mod host;
+mod pace;
+mod request;
+mod schedule;
 pub mod serve;
 pub mod text;
 mod ticket;
 
-pub use backend::{Backend, Chosen, Loaded, Slot, StepError, Vocabulary};
+pub use backend::{
+    Backend, Generation, Loaded, Memory, Output, Placed, Score, Slot, StepError, StepLimits, Task,
+    Vocabulary, Work,
+};
 pub use ticket::Interest;

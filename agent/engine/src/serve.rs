@@ -11,8 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::backend::Loaded;
-use crate::connection::{self, Load, Shared};
+use crate::backend::{Backend, Loaded, Vocabulary};
+use crate::connection::{self, Load, Ready, Shared};
 use crate::host::{Command, Host};
 use crate::ticket::Interest;
 
@@ -26,9 +26,11 @@ pub type LoadProgress = Box<dyn FnMut(u16) + Send>;
 
 /// Serves until SIGTERM and the drain that follows. `load` runs on the step thread, which then
 /// owns the model; clients that connect meanwhile are told the progress.
-pub fn run<L>(listener: UnixListener, config: &EngineConfig, load: L) -> Result<()>
+pub fn run<V, B, L>(listener: UnixListener, config: &EngineConfig, load: L) -> Result<()>
 where
-    L: FnOnce(LoadProgress, Interest) -> Result<Loaded> + Send + 'static,
+    V: Vocabulary,
+    B: Backend<Grammar = V::Grammar>,
+    L: FnOnce(LoadProgress, Interest) -> Result<Loaded<V, B>> + Send + 'static,
 {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -38,9 +40,11 @@ where
     runtime.block_on(serve(listener, config, load))
 }
 
-async fn serve<L>(listener: UnixListener, config: &EngineConfig, load: L) -> Result<()>
+async fn serve<V, B, L>(listener: UnixListener, config: &EngineConfig, load: L) -> Result<()>
 where
-    L: FnOnce(LoadProgress, Interest) -> Result<Loaded> + Send + 'static,
+    V: Vocabulary,
+    B: Backend<Grammar = V::Grammar>,
+    L: FnOnce(LoadProgress, Interest) -> Result<Loaded<V, B>> + Send + 'static,
 {
     listener.set_nonblocking(true).context("cannot prepare the socket")?;
     let listener = tokio::net::UnixListener::from_std(listener).context("cannot listen on the socket")?;
@@ -49,7 +53,7 @@ where
     let (loading, load_state) = watch::channel(Load::Loading { permille: 0 });
     let interest = Interest::default();
     let shared = Shared { commands: commands.clone(), interest: interest.clone(), load: load_state };
-    let mut ended = spawn_step_thread(load, loading, interest, taken, config.queue_requests_max)?;
+    let mut ended = spawn_step_thread(load, loading, interest, taken, config)?;
 
     let mut connections = JoinSet::new();
     let mut grace = Duration::from_millis(config.drain_grace_ms);
@@ -81,29 +85,34 @@ where
 }
 
 /// The thread that loads the model, steps it, and owns it.
-fn spawn_step_thread<L>(
+fn spawn_step_thread<V, B, L>(
     load: L,
-    loading: watch::Sender<Load>,
+    loading: watch::Sender<Load<V>>,
     interest: Interest,
-    commands: mpsc::UnboundedReceiver<Command>,
-    queue_requests_max: u32,
+    commands: mpsc::UnboundedReceiver<Command<V::Grammar>>,
+    config: &EngineConfig,
 ) -> Result<oneshot::Receiver<Result<()>>>
 where
-    L: FnOnce(LoadProgress, Interest) -> Result<Loaded> + Send + 'static,
+    V: Vocabulary,
+    B: Backend<Grammar = V::Grammar>,
+    L: FnOnce(LoadProgress, Interest) -> Result<Loaded<V, B>> + Send + 'static,
 {
     let (end, ended) = oneshot::channel();
     let progress = loading.clone();
+    let timer = tokio::runtime::Handle::current();
+    let (queue_requests_max, stream_gap_ms_max) = (config.queue_requests_max, config.stream_gap_ms_max);
     let work = move || {
         let report = move |permille| {
             progress.send_replace(Load::Loading { permille });
         };
         let outcome = load(Box::new(report), interest).map(|loaded| {
             let (card, vocabulary) = (Arc::new(loaded.card.clone()), loaded.vocabulary.clone());
-            let host = Host::new(loaded, queue_requests_max);
-            loading.send_replace(Load::Ready { card, vocabulary });
+            let step_tokens_max = loaded.step.tokens_max;
+            let host = Host::new(loaded, queue_requests_max, stream_gap_ms_max);
+            loading.send_replace(Load::Ready(Ready { card, vocabulary, step_tokens_max }));
             // Without a service manager there is nobody to tell.
             let _ = sd_notify::notify(&[NotifyState::Ready]);
-            host.run(commands);
+            host.run(commands, &timer);
         });
         let _ = end.send(outcome);
     };

@@ -24,22 +24,25 @@ pub(crate) struct ModelCard {
     owned_by: &'static str,
 }
 
-fn card(model: &Model) -> ModelCard {
-    ModelCard { id: model.name.clone(), object: "model", created: model.created_unix_s, owned_by: "nabi" }
+fn card(id: &ModelName, model: &Model) -> ModelCard {
+    ModelCard { id: id.clone(), object: "model", created: model.created_unix_s, owned_by: "nabi" }
 }
 
-/// All models, ready or not.
+/// All models, ready or not, and their aliases.
 pub(crate) async fn list(State(app): State<App>, _key: AuthenticatedKey) -> Json<ModelList> {
-    let data = app.serving().models.iter().map(card).collect();
+    let serving = app.serving();
+    let models = serving.models.iter().map(|model| (&model.name, model));
+    let data = models.chain(serving.aliases()).map(|(id, model)| card(id, model)).collect();
     Json(ModelList { object: "list", data })
 }
 
-/// One model.
+/// One model, under its name or an alias.
 pub(crate) async fn get(
     State(app): State<App>,
     _key: AuthenticatedKey,
     Path(name): Path<String>,
 ) -> Result<Json<ModelCard>, ApiError> {
     let serving = app.serving();
-    serving.model(&name).map(card).map(Json).ok_or(ApiError::ModelUnknown(name))
+    let found = serving.model(&name).zip(name.parse().ok());
+    found.map(|(model, id)| Json(card(&id, model))).ok_or(ApiError::ModelUnknown(name))
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nabi_domain::ModelName;
-use nabi_wire::config::{GatewayConfig, KeyHash, ServedModel};
+use nabi_wire::action::Alias;
+use nabi_wire::config::{GatewayConfig, GatewayLimits, KeyHash, ServedModel};
 
 use crate::engine::{Engine, Session};
 use crate::tls::{self, TlsError};
@@ -20,6 +21,8 @@ pub(crate) struct Serving {
     pub(crate) tls: Arc<rustls::ServerConfig>,
     pub(crate) keys: Vec<KeyHash>,
     pub(crate) models: Vec<Model>,
+    aliases: Vec<Alias>,
+    pub(crate) limits: GatewayLimits,
     pub(crate) drain_grace: Duration,
 }
 
@@ -56,6 +59,8 @@ impl Serving {
             tls,
             keys: config.keys,
             models,
+            aliases: config.aliases,
+            limits: config.limits,
             drain_grace: Duration::from_millis(config.drain_grace_ms),
         })
     }
@@ -68,15 +73,27 @@ impl Serving {
         let _ = tokio::time::timeout(Duration::from_millis(CONNECT_MS_MAX), all).await;
     }
 
-    /// The model of this name.
+    /// The model that answers to this name: its own, or an alias.
     pub(crate) fn model(&self, name: &str) -> Option<&Model> {
+        self.named(name).or_else(|| {
+            let alias = self.aliases.iter().find(|alias| alias.name.as_str() == name)?;
+            self.named(alias.model.as_str())
+        })
+    }
+
+    fn named(&self, name: &str) -> Option<&Model> {
         self.models.iter().find(|model| model.name.as_str() == name)
+    }
+
+    /// Aliases, each with the model that it leads to.
+    pub(crate) fn aliases(&self) -> impl Iterator<Item = (&ModelName, &Model)> {
+        self.aliases.iter().filter_map(|alias| Some((&alias.name, self.named(alias.model.as_str())?)))
     }
 }
 
 fn served(model: ServedModel, previous: Option<&Serving>) -> Model {
     let engine = model.socket.map(|socket| {
-        let known = previous.and_then(|previous| previous.model(model.name.as_str()));
+        let known = previous.and_then(|previous| previous.named(model.name.as_str()));
         let kept = known.and_then(|known| known.engine.clone()).filter(|engine| engine.socket == socket);
         kept.unwrap_or_else(|| ConfiguredEngine { engine: Engine::connect(socket.clone()), socket })
     });

@@ -737,8 +737,12 @@ pub struct Llama {
         unsafe extern "C" fn(model: *mut llama_model, params: llama_context_params) -> *mut llama_context,
     pub llama_free: unsafe extern "C" fn(ctx: *mut llama_context),
     pub llama_get_memory: unsafe extern "C" fn(ctx: *const llama_context) -> llama_memory_t,
+    pub llama_pooling_type: unsafe extern "C" fn(ctx: *const llama_context) -> llama_pooling_type,
     pub llama_model_get_vocab: unsafe extern "C" fn(model: *const llama_model) -> *const llama_vocab,
     pub llama_model_n_ctx_train: unsafe extern "C" fn(model: *const llama_model) -> i32,
+    pub llama_model_n_embd: unsafe extern "C" fn(model: *const llama_model) -> i32,
+    pub llama_model_n_embd_out: unsafe extern "C" fn(model: *const llama_model) -> i32,
+    pub llama_model_n_swa: unsafe extern "C" fn(model: *const llama_model) -> i32,
     pub llama_vocab_n_tokens: unsafe extern "C" fn(vocab: *const llama_vocab) -> i32,
     pub llama_model_meta_val_str: unsafe extern "C" fn(
         model: *const llama_model,
@@ -747,16 +751,49 @@ pub struct Llama {
         buf_size: usize,
     ) -> i32,
     pub llama_model_has_encoder: unsafe extern "C" fn(model: *const llama_model) -> bool,
+    pub llama_model_has_decoder: unsafe extern "C" fn(model: *const llama_model) -> bool,
     pub llama_model_is_recurrent: unsafe extern "C" fn(model: *const llama_model) -> bool,
+    pub llama_model_is_hybrid: unsafe extern "C" fn(model: *const llama_model) -> bool,
+    pub llama_model_is_diffusion: unsafe extern "C" fn(model: *const llama_model) -> bool,
     pub llama_memory_seq_rm:
         unsafe extern "C" fn(mem: llama_memory_t, seq_id: llama_seq_id, p0: llama_pos, p1: llama_pos) -> bool,
+    pub llama_memory_seq_cp: unsafe extern "C" fn(
+        mem: llama_memory_t,
+        seq_id_src: llama_seq_id,
+        seq_id_dst: llama_seq_id,
+        p0: llama_pos,
+        p1: llama_pos,
+    ),
+    pub llama_memory_seq_pos_min:
+        unsafe extern "C" fn(mem: llama_memory_t, seq_id: llama_seq_id) -> llama_pos,
+    pub llama_memory_seq_pos_max:
+        unsafe extern "C" fn(mem: llama_memory_t, seq_id: llama_seq_id) -> llama_pos,
+    pub llama_memory_can_shift: unsafe extern "C" fn(mem: llama_memory_t) -> bool,
+    pub llama_state_seq_get_size:
+        unsafe extern "C" fn(ctx: *mut llama_context, seq_id: llama_seq_id) -> usize,
+    pub llama_state_seq_get_data: unsafe extern "C" fn(
+        ctx: *mut llama_context,
+        dst: *mut u8,
+        size: usize,
+        seq_id: llama_seq_id,
+    ) -> usize,
+    pub llama_state_seq_set_data: unsafe extern "C" fn(
+        ctx: *mut llama_context,
+        src: *const u8,
+        size: usize,
+        dest_seq_id: llama_seq_id,
+    ) -> usize,
     pub llama_decode: unsafe extern "C" fn(ctx: *mut llama_context, batch: llama_batch) -> i32,
+    pub llama_set_embeddings: unsafe extern "C" fn(ctx: *mut llama_context, embeddings: bool),
     pub llama_set_abort_callback: unsafe extern "C" fn(
         ctx: *mut llama_context,
         abort_callback: ggml_abort_callback,
         abort_callback_data: *mut ::std::os::raw::c_void,
     ),
+    pub llama_synchronize: unsafe extern "C" fn(ctx: *mut llama_context),
     pub llama_get_logits_ith: unsafe extern "C" fn(ctx: *mut llama_context, i: i32) -> *mut f32,
+    pub llama_get_embeddings_seq:
+        unsafe extern "C" fn(ctx: *mut llama_context, seq_id: llama_seq_id) -> *mut f32,
     pub llama_vocab_get_text:
         unsafe extern "C" fn(vocab: *const llama_vocab, token: llama_token) -> *const ::std::os::raw::c_char,
     pub llama_vocab_get_attr:
@@ -764,7 +801,13 @@ pub struct Llama {
     pub llama_vocab_is_eog: unsafe extern "C" fn(vocab: *const llama_vocab, token: llama_token) -> bool,
     pub llama_vocab_bos: unsafe extern "C" fn(vocab: *const llama_vocab) -> llama_token,
     pub llama_vocab_eos: unsafe extern "C" fn(vocab: *const llama_vocab) -> llama_token,
+    pub llama_vocab_sep: unsafe extern "C" fn(vocab: *const llama_vocab) -> llama_token,
     pub llama_vocab_get_add_bos: unsafe extern "C" fn(vocab: *const llama_vocab) -> bool,
+    pub llama_vocab_get_add_eos: unsafe extern "C" fn(vocab: *const llama_vocab) -> bool,
+    pub llama_vocab_get_add_sep: unsafe extern "C" fn(vocab: *const llama_vocab) -> bool,
+    pub llama_vocab_fim_pre: unsafe extern "C" fn(vocab: *const llama_vocab) -> llama_token,
+    pub llama_vocab_fim_suf: unsafe extern "C" fn(vocab: *const llama_vocab) -> llama_token,
+    pub llama_vocab_fim_mid: unsafe extern "C" fn(vocab: *const llama_vocab) -> llama_token,
     pub llama_tokenize: unsafe extern "C" fn(
         vocab: *const llama_vocab,
         text: *const ::std::os::raw::c_char,
@@ -810,28 +853,61 @@ impl Llama {
         let llama_init_from_model = unsafe { __library.get(b"llama_init_from_model\0") }.map(|sym| *sym)?;
         let llama_free = unsafe { __library.get(b"llama_free\0") }.map(|sym| *sym)?;
         let llama_get_memory = unsafe { __library.get(b"llama_get_memory\0") }.map(|sym| *sym)?;
+        let llama_pooling_type = unsafe { __library.get(b"llama_pooling_type\0") }.map(|sym| *sym)?;
         let llama_model_get_vocab = unsafe { __library.get(b"llama_model_get_vocab\0") }.map(|sym| *sym)?;
         let llama_model_n_ctx_train =
             unsafe { __library.get(b"llama_model_n_ctx_train\0") }.map(|sym| *sym)?;
+        let llama_model_n_embd = unsafe { __library.get(b"llama_model_n_embd\0") }.map(|sym| *sym)?;
+        let llama_model_n_embd_out = unsafe { __library.get(b"llama_model_n_embd_out\0") }.map(|sym| *sym)?;
+        let llama_model_n_swa = unsafe { __library.get(b"llama_model_n_swa\0") }.map(|sym| *sym)?;
         let llama_vocab_n_tokens = unsafe { __library.get(b"llama_vocab_n_tokens\0") }.map(|sym| *sym)?;
         let llama_model_meta_val_str =
             unsafe { __library.get(b"llama_model_meta_val_str\0") }.map(|sym| *sym)?;
         let llama_model_has_encoder =
             unsafe { __library.get(b"llama_model_has_encoder\0") }.map(|sym| *sym)?;
+        let llama_model_has_decoder =
+            unsafe { __library.get(b"llama_model_has_decoder\0") }.map(|sym| *sym)?;
         let llama_model_is_recurrent =
             unsafe { __library.get(b"llama_model_is_recurrent\0") }.map(|sym| *sym)?;
+        let llama_model_is_hybrid = unsafe { __library.get(b"llama_model_is_hybrid\0") }.map(|sym| *sym)?;
+        let llama_model_is_diffusion =
+            unsafe { __library.get(b"llama_model_is_diffusion\0") }.map(|sym| *sym)?;
         let llama_memory_seq_rm = unsafe { __library.get(b"llama_memory_seq_rm\0") }.map(|sym| *sym)?;
+        let llama_memory_seq_cp = unsafe { __library.get(b"llama_memory_seq_cp\0") }.map(|sym| *sym)?;
+        let llama_memory_seq_pos_min =
+            unsafe { __library.get(b"llama_memory_seq_pos_min\0") }.map(|sym| *sym)?;
+        let llama_memory_seq_pos_max =
+            unsafe { __library.get(b"llama_memory_seq_pos_max\0") }.map(|sym| *sym)?;
+        let llama_memory_can_shift = unsafe { __library.get(b"llama_memory_can_shift\0") }.map(|sym| *sym)?;
+        let llama_state_seq_get_size =
+            unsafe { __library.get(b"llama_state_seq_get_size\0") }.map(|sym| *sym)?;
+        let llama_state_seq_get_data =
+            unsafe { __library.get(b"llama_state_seq_get_data\0") }.map(|sym| *sym)?;
+        let llama_state_seq_set_data =
+            unsafe { __library.get(b"llama_state_seq_set_data\0") }.map(|sym| *sym)?;
         let llama_decode = unsafe { __library.get(b"llama_decode\0") }.map(|sym| *sym)?;
+        let llama_set_embeddings = unsafe { __library.get(b"llama_set_embeddings\0") }.map(|sym| *sym)?;
         let llama_set_abort_callback =
             unsafe { __library.get(b"llama_set_abort_callback\0") }.map(|sym| *sym)?;
+        let llama_synchronize = unsafe { __library.get(b"llama_synchronize\0") }.map(|sym| *sym)?;
         let llama_get_logits_ith = unsafe { __library.get(b"llama_get_logits_ith\0") }.map(|sym| *sym)?;
+        let llama_get_embeddings_seq =
+            unsafe { __library.get(b"llama_get_embeddings_seq\0") }.map(|sym| *sym)?;
         let llama_vocab_get_text = unsafe { __library.get(b"llama_vocab_get_text\0") }.map(|sym| *sym)?;
         let llama_vocab_get_attr = unsafe { __library.get(b"llama_vocab_get_attr\0") }.map(|sym| *sym)?;
         let llama_vocab_is_eog = unsafe { __library.get(b"llama_vocab_is_eog\0") }.map(|sym| *sym)?;
         let llama_vocab_bos = unsafe { __library.get(b"llama_vocab_bos\0") }.map(|sym| *sym)?;
         let llama_vocab_eos = unsafe { __library.get(b"llama_vocab_eos\0") }.map(|sym| *sym)?;
+        let llama_vocab_sep = unsafe { __library.get(b"llama_vocab_sep\0") }.map(|sym| *sym)?;
         let llama_vocab_get_add_bos =
             unsafe { __library.get(b"llama_vocab_get_add_bos\0") }.map(|sym| *sym)?;
+        let llama_vocab_get_add_eos =
+            unsafe { __library.get(b"llama_vocab_get_add_eos\0") }.map(|sym| *sym)?;
+        let llama_vocab_get_add_sep =
+            unsafe { __library.get(b"llama_vocab_get_add_sep\0") }.map(|sym| *sym)?;
+        let llama_vocab_fim_pre = unsafe { __library.get(b"llama_vocab_fim_pre\0") }.map(|sym| *sym)?;
+        let llama_vocab_fim_suf = unsafe { __library.get(b"llama_vocab_fim_suf\0") }.map(|sym| *sym)?;
+        let llama_vocab_fim_mid = unsafe { __library.get(b"llama_vocab_fim_mid\0") }.map(|sym| *sym)?;
         let llama_tokenize = unsafe { __library.get(b"llama_tokenize\0") }.map(|sym| *sym)?;
         let llama_token_to_piece = unsafe { __library.get(b"llama_token_to_piece\0") }.map(|sym| *sym)?;
         let llama_log_set = unsafe { __library.get(b"llama_log_set\0") }.map(|sym| *sym)?;
@@ -846,22 +922,45 @@ impl Llama {
             llama_init_from_model,
             llama_free,
             llama_get_memory,
+            llama_pooling_type,
             llama_model_get_vocab,
             llama_model_n_ctx_train,
+            llama_model_n_embd,
+            llama_model_n_embd_out,
+            llama_model_n_swa,
             llama_vocab_n_tokens,
             llama_model_meta_val_str,
             llama_model_has_encoder,
+            llama_model_has_decoder,
             llama_model_is_recurrent,
+            llama_model_is_hybrid,
+            llama_model_is_diffusion,
             llama_memory_seq_rm,
+            llama_memory_seq_cp,
+            llama_memory_seq_pos_min,
+            llama_memory_seq_pos_max,
+            llama_memory_can_shift,
+            llama_state_seq_get_size,
+            llama_state_seq_get_data,
+            llama_state_seq_set_data,
             llama_decode,
+            llama_set_embeddings,
             llama_set_abort_callback,
+            llama_synchronize,
             llama_get_logits_ith,
+            llama_get_embeddings_seq,
             llama_vocab_get_text,
             llama_vocab_get_attr,
             llama_vocab_is_eog,
             llama_vocab_bos,
             llama_vocab_eos,
+            llama_vocab_sep,
             llama_vocab_get_add_bos,
+            llama_vocab_get_add_eos,
+            llama_vocab_get_add_sep,
+            llama_vocab_fim_pre,
+            llama_vocab_fim_suf,
+            llama_vocab_fim_mid,
             llama_tokenize,
             llama_token_to_piece,
             llama_log_set,
@@ -902,11 +1001,23 @@ impl Llama {
     pub unsafe fn llama_get_memory(&self, ctx: *const llama_context) -> llama_memory_t {
         unsafe { (self.llama_get_memory)(ctx) }
     }
+    pub unsafe fn llama_pooling_type(&self, ctx: *const llama_context) -> llama_pooling_type {
+        unsafe { (self.llama_pooling_type)(ctx) }
+    }
     pub unsafe fn llama_model_get_vocab(&self, model: *const llama_model) -> *const llama_vocab {
         unsafe { (self.llama_model_get_vocab)(model) }
     }
     pub unsafe fn llama_model_n_ctx_train(&self, model: *const llama_model) -> i32 {
         unsafe { (self.llama_model_n_ctx_train)(model) }
+    }
+    pub unsafe fn llama_model_n_embd(&self, model: *const llama_model) -> i32 {
+        unsafe { (self.llama_model_n_embd)(model) }
+    }
+    pub unsafe fn llama_model_n_embd_out(&self, model: *const llama_model) -> i32 {
+        unsafe { (self.llama_model_n_embd_out)(model) }
+    }
+    pub unsafe fn llama_model_n_swa(&self, model: *const llama_model) -> i32 {
+        unsafe { (self.llama_model_n_swa)(model) }
     }
     pub unsafe fn llama_vocab_n_tokens(&self, vocab: *const llama_vocab) -> i32 {
         unsafe { (self.llama_vocab_n_tokens)(vocab) }
@@ -923,8 +1034,17 @@ impl Llama {
     pub unsafe fn llama_model_has_encoder(&self, model: *const llama_model) -> bool {
         unsafe { (self.llama_model_has_encoder)(model) }
     }
+    pub unsafe fn llama_model_has_decoder(&self, model: *const llama_model) -> bool {
+        unsafe { (self.llama_model_has_decoder)(model) }
+    }
     pub unsafe fn llama_model_is_recurrent(&self, model: *const llama_model) -> bool {
         unsafe { (self.llama_model_is_recurrent)(model) }
+    }
+    pub unsafe fn llama_model_is_hybrid(&self, model: *const llama_model) -> bool {
+        unsafe { (self.llama_model_is_hybrid)(model) }
+    }
+    pub unsafe fn llama_model_is_diffusion(&self, model: *const llama_model) -> bool {
+        unsafe { (self.llama_model_is_diffusion)(model) }
     }
     pub unsafe fn llama_memory_seq_rm(
         &self,
@@ -935,8 +1055,51 @@ impl Llama {
     ) -> bool {
         unsafe { (self.llama_memory_seq_rm)(mem, seq_id, p0, p1) }
     }
+    pub unsafe fn llama_memory_seq_cp(
+        &self,
+        mem: llama_memory_t,
+        seq_id_src: llama_seq_id,
+        seq_id_dst: llama_seq_id,
+        p0: llama_pos,
+        p1: llama_pos,
+    ) {
+        unsafe { (self.llama_memory_seq_cp)(mem, seq_id_src, seq_id_dst, p0, p1) }
+    }
+    pub unsafe fn llama_memory_seq_pos_min(&self, mem: llama_memory_t, seq_id: llama_seq_id) -> llama_pos {
+        unsafe { (self.llama_memory_seq_pos_min)(mem, seq_id) }
+    }
+    pub unsafe fn llama_memory_seq_pos_max(&self, mem: llama_memory_t, seq_id: llama_seq_id) -> llama_pos {
+        unsafe { (self.llama_memory_seq_pos_max)(mem, seq_id) }
+    }
+    pub unsafe fn llama_memory_can_shift(&self, mem: llama_memory_t) -> bool {
+        unsafe { (self.llama_memory_can_shift)(mem) }
+    }
+    pub unsafe fn llama_state_seq_get_size(&self, ctx: *mut llama_context, seq_id: llama_seq_id) -> usize {
+        unsafe { (self.llama_state_seq_get_size)(ctx, seq_id) }
+    }
+    pub unsafe fn llama_state_seq_get_data(
+        &self,
+        ctx: *mut llama_context,
+        dst: *mut u8,
+        size: usize,
+        seq_id: llama_seq_id,
+    ) -> usize {
+        unsafe { (self.llama_state_seq_get_data)(ctx, dst, size, seq_id) }
+    }
+    pub unsafe fn llama_state_seq_set_data(
+        &self,
+        ctx: *mut llama_context,
+        src: *const u8,
+        size: usize,
+        dest_seq_id: llama_seq_id,
+    ) -> usize {
+        unsafe { (self.llama_state_seq_set_data)(ctx, src, size, dest_seq_id) }
+    }
     pub unsafe fn llama_decode(&self, ctx: *mut llama_context, batch: llama_batch) -> i32 {
         unsafe { (self.llama_decode)(ctx, batch) }
+    }
+    pub unsafe fn llama_set_embeddings(&self, ctx: *mut llama_context, embeddings: bool) {
+        unsafe { (self.llama_set_embeddings)(ctx, embeddings) }
     }
     pub unsafe fn llama_set_abort_callback(
         &self,
@@ -946,8 +1109,14 @@ impl Llama {
     ) {
         unsafe { (self.llama_set_abort_callback)(ctx, abort_callback, abort_callback_data) }
     }
+    pub unsafe fn llama_synchronize(&self, ctx: *mut llama_context) {
+        unsafe { (self.llama_synchronize)(ctx) }
+    }
     pub unsafe fn llama_get_logits_ith(&self, ctx: *mut llama_context, i: i32) -> *mut f32 {
         unsafe { (self.llama_get_logits_ith)(ctx, i) }
+    }
+    pub unsafe fn llama_get_embeddings_seq(&self, ctx: *mut llama_context, seq_id: llama_seq_id) -> *mut f32 {
+        unsafe { (self.llama_get_embeddings_seq)(ctx, seq_id) }
     }
     pub unsafe fn llama_vocab_get_text(
         &self,
@@ -972,8 +1141,26 @@ impl Llama {
     pub unsafe fn llama_vocab_eos(&self, vocab: *const llama_vocab) -> llama_token {
         unsafe { (self.llama_vocab_eos)(vocab) }
     }
+    pub unsafe fn llama_vocab_sep(&self, vocab: *const llama_vocab) -> llama_token {
+        unsafe { (self.llama_vocab_sep)(vocab) }
+    }
     pub unsafe fn llama_vocab_get_add_bos(&self, vocab: *const llama_vocab) -> bool {
         unsafe { (self.llama_vocab_get_add_bos)(vocab) }
+    }
+    pub unsafe fn llama_vocab_get_add_eos(&self, vocab: *const llama_vocab) -> bool {
+        unsafe { (self.llama_vocab_get_add_eos)(vocab) }
+    }
+    pub unsafe fn llama_vocab_get_add_sep(&self, vocab: *const llama_vocab) -> bool {
+        unsafe { (self.llama_vocab_get_add_sep)(vocab) }
+    }
+    pub unsafe fn llama_vocab_fim_pre(&self, vocab: *const llama_vocab) -> llama_token {
+        unsafe { (self.llama_vocab_fim_pre)(vocab) }
+    }
+    pub unsafe fn llama_vocab_fim_suf(&self, vocab: *const llama_vocab) -> llama_token {
+        unsafe { (self.llama_vocab_fim_suf)(vocab) }
+    }
+    pub unsafe fn llama_vocab_fim_mid(&self, vocab: *const llama_vocab) -> llama_token {
+        unsafe { (self.llama_vocab_fim_mid)(vocab) }
     }
     pub unsafe fn llama_tokenize(
         &self,

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::bindings::{self, llama_batch, llama_context};
-use crate::model::Model;
+use crate::model::{Model, Pooling};
 
 /// How keys and values are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,17 @@ pub enum KvType {
     F16,
     /// 32 bits without flash attention: as the reference computes.
     F32,
+}
+
+/// What a context computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Logits.
+    Generate,
+    /// Vectors of texts, whose tokens all come in one step.
+    EmbedWhole(Pooling),
+    /// Vectors of texts, which only the last token needs.
+    EmbedLast,
 }
 
 /// Sizes of a context.
@@ -25,6 +36,12 @@ pub struct ContextParams {
     pub sequences_max: u32,
     /// Tokens of one step.
     pub step_tokens_max: u32,
+    /// Tokens of one graph: larger steps take several, one after the other.
+    pub graph_tokens_max: u32,
+    /// Tokens of one step after which logits are wanted.
+    pub step_outputs_max: u32,
+    /// What it computes.
+    pub to: Use,
     /// Compute threads.
     pub threads: u32,
     /// How keys and values are kept.
@@ -109,8 +126,14 @@ impl Context {
         raw.n_ctx = sequence_tokens_max.checked_mul(sequences_max).ok_or(failed.clone())?;
         raw.n_seq_max = sequences_max;
         raw.n_batch = params.step_tokens_max;
-        raw.n_ubatch = params.step_tokens_max;
-        raw.n_outputs_max = sequences_max;
+        raw.n_ubatch = params.graph_tokens_max;
+        (raw.embeddings, raw.pooling_type) = match params.to {
+            Use::Generate => (false, bindings::LLAMA_POOLING_TYPE_UNSPECIFIED),
+            Use::EmbedWhole(Pooling::First) => (true, bindings::LLAMA_POOLING_TYPE_CLS),
+            Use::EmbedWhole(_) => (true, bindings::LLAMA_POOLING_TYPE_MEAN),
+            Use::EmbedLast => (true, bindings::LLAMA_POOLING_TYPE_LAST),
+        };
+        raw.n_outputs_max = params.step_outputs_max;
         raw.n_threads = i32::try_from(params.threads).map_err(|_| failed.clone())?;
         raw.n_threads_batch = raw.n_threads;
         // Each sequence has cells of its own: its text does not depend on its neighbours' places.
@@ -159,7 +182,7 @@ impl Context {
             "a sequence outside the context"
         } else if tokens.iter().any(|t| t.position >= self.params.sequence_tokens_max) {
             "a position outside the context"
-        } else if tokens.iter().filter(|t| t.logits).count() > self.params.sequences_max as usize {
+        } else if tokens.iter().filter(|t| t.logits).count() > self.params.step_outputs_max as usize {
             "too many logits"
         } else {
             return Ok(());
@@ -169,7 +192,7 @@ impl Context {
 
     /// The logits after the token at `index` of the last step, one for each of the vocabulary;
     /// none where they were not asked for.
-    pub fn logits(&mut self, index: usize) -> Option<&[f32]> {
+    pub fn logits(&self, index: usize) -> Option<&[f32]> {
         if self.batch.logits.get(index) != Some(&1) {
             return None;
         }
@@ -179,20 +202,95 @@ impl Context {
         if logits.is_null() {
             return None;
         }
-        // SAFETY: llama.h promises n_vocab floats, valid until the next step; `&mut self` prevents one.
+        // SAFETY: llama.h promises n_vocab floats, valid until the next step, which needs `&mut self`. The
+        // first call after a step puts the rows in order; no later one changes them.
         Some(unsafe { std::slice::from_raw_parts(logits, self.model.vocabulary_tokens() as usize) })
+    }
+
+    /// Whether steps give vectors. A step without them needs no memory for every token's output.
+    pub fn set_vectors(&mut self, on: bool) {
+        // SAFETY: valid context.
+        unsafe { self.model.library().llama.llama_set_embeddings(self.raw.as_ptr(), on) };
+    }
+
+    /// The vector of a sequence that was in the last step.
+    pub fn vector(&self, sequence: u32) -> Option<&[f32]> {
+        let id = self.id(sequence)?;
+        // SAFETY: valid context after a step.
+        let vector = unsafe { self.model.library().llama.llama_get_embeddings_seq(self.raw.as_ptr(), id) };
+        if vector.is_null() {
+            return None;
+        }
+        // SAFETY: llama.h promises n_embd_out floats, valid until the next step, which needs `&mut self`.
+        Some(unsafe { std::slice::from_raw_parts(vector, self.model.vector_numbers() as usize) })
+    }
+
+    /// How many tokens of a sequence are computed.
+    pub fn computed_tokens(&self, sequence: u32) -> u32 {
+        let Some(id) = self.id(sequence) else { return 0 };
+        // SAFETY: valid context and sequence.
+        let last = unsafe { self.model.library().llama.llama_memory_seq_pos_max(self.memory(), id) };
+        u32::try_from(last + 1).unwrap_or(0)
+    }
+
+    /// Keeps only the first tokens of a sequence. False if its state cannot be cut there; it is
+    /// then as before.
+    pub fn truncate(&mut self, sequence: u32, tokens: u32) -> bool {
+        let (Some(id), Ok(from)) = (self.id(sequence), i32::try_from(tokens)) else { return false };
+        // SAFETY: valid context and sequence; -1 means up to the end.
+        unsafe { self.model.library().llama.llama_memory_seq_rm(self.memory(), id, from, -1) }
     }
 
     /// Forgets a sequence.
     pub fn remove(&mut self, sequence: u32) {
-        if sequence < self.params.sequences_max {
-            let llama = &self.model.library().llama;
+        if let Some(id) = self.id(sequence) {
             // SAFETY: valid context and sequence; -1 and -1 mean all positions.
-            unsafe {
-                let memory = llama.llama_get_memory(self.raw.as_ptr());
-                llama.llama_memory_seq_rm(memory, sequence.cast_signed(), -1, -1);
-            }
+            unsafe { self.model.library().llama.llama_memory_seq_rm(self.memory(), id, -1, -1) };
         }
+    }
+
+    /// The state of a sequence, to be restored in this context. None if it has none.
+    pub fn save(&mut self, sequence: u32) -> Option<Vec<u8>> {
+        let id = self.id(sequence)?;
+        let llama = &self.model.library().llama;
+        // SAFETY: valid context and sequence.
+        let size = unsafe { llama.llama_state_seq_get_size(self.raw.as_ptr(), id) };
+        let mut state = Vec::new();
+        state.try_reserve_exact(size).ok()?;
+        // SAFETY: the buffer has room for `size` bytes, and llama.cpp writes no more than it is told.
+        let written =
+            unsafe { llama.llama_state_seq_get_data(self.raw.as_ptr(), state.as_mut_ptr(), size, id) };
+        if written == 0 || written > size {
+            return None;
+        }
+        // SAFETY: so many bytes were written.
+        unsafe { state.set_len(written) };
+        Some(state)
+    }
+
+    /// Puts a state in the place of a sequence's own. False if it does not fit; the sequence is
+    /// empty then. The state must come from [`Self::save`] of this context, unchanged: llama.cpp
+    /// ends the process over some others.
+    pub fn restore(&mut self, sequence: u32, state: &[u8]) -> bool {
+        let Some(id) = self.id(sequence) else { return false };
+        self.remove(sequence);
+        let llama = &self.model.library().llama;
+        // SAFETY: valid context and sequence; the buffer with its length.
+        let read =
+            unsafe { llama.llama_state_seq_set_data(self.raw.as_ptr(), state.as_ptr(), state.len(), id) };
+        if read != state.len() {
+            self.remove(sequence);
+        }
+        read == state.len()
+    }
+
+    fn memory(&self) -> bindings::llama_memory_t {
+        // SAFETY: valid context.
+        unsafe { self.model.library().llama.llama_get_memory(self.raw.as_ptr()) }
+    }
+
+    fn id(&self, sequence: u32) -> Option<i32> {
+        (sequence < self.params.sequences_max).then(|| sequence.cast_signed())
     }
 }
 

@@ -25,6 +25,6 @@ mod model;
 mod bindings;
 
 pub use bindings::HEADERS_SHA256;
-pub use context::{BatchToken, Context, ContextError, ContextParams, DecodeError, KvType};
+pub use context::{BatchToken, Context, ContextError, ContextParams, DecodeError, KvType, Use};
 pub use library::{Library, LoadError, PackFiles, PinnedFile, exit_now};
-pub use model::{Model, ModelError, TokenKind, TokenizeError};
+pub use model::{Model, ModelError, Pooling, TokenKind, TokenizeError};

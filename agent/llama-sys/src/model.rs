@@ -26,11 +26,13 @@ pub enum ModelError {
         /// Which.
         path: PathBuf,
     },
-    /// A model of a kind that a chat engine cannot run.
-    #[error("{} is an encoder or a recurrent model, which this engine does not serve", path.display())]
+    /// A model of a kind that this engine does not run.
+    #[error("{} is {kind}, which this engine does not serve", path.display())]
     Kind {
         /// Which.
         path: PathBuf,
+        /// What it is.
+        kind: &'static str,
     },
 }
 
@@ -40,6 +42,19 @@ pub enum ModelError {
 pub struct TokenizeError {
     /// Its length.
     pub bytes: usize,
+}
+
+/// How the vectors of a text's tokens become one vector of the text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooling {
+    /// Their mean.
+    Mean,
+    /// The first one.
+    First,
+    /// The last one.
+    Last,
+    /// They become a score for a pair of texts.
+    Rank,
 }
 
 /// How the tokenizer treats a token.
@@ -96,11 +111,66 @@ impl Model {
         // SAFETY: valid vocabulary.
         let tokens = unsafe { llama.llama_vocab_n_tokens(vocab.as_ptr()) };
         let model = Self { library, raw, vocab, vocabulary_tokens: u32::try_from(tokens).unwrap_or(0) };
-        // SAFETY: valid model, twice.
-        let unfit = unsafe {
-            llama.llama_model_has_encoder(raw.as_ptr()) || llama.llama_model_is_recurrent(raw.as_ptr())
+        match model.unfit() {
+            Some(kind) => Err(ModelError::Kind { path: path.to_owned(), kind }),
+            None => Ok(model),
+        }
+    }
+
+    /// What kind of model it is, if this layer has no way to run it.
+    fn unfit(&self) -> Option<&'static str> {
+        let (llama, raw) = (&self.library.llama, self.raw());
+        // SAFETY: valid model, in each of these calls.
+        let (encodes, decodes, recurrent, diffusion) = unsafe {
+            (
+                llama.llama_model_has_encoder(raw),
+                llama.llama_model_has_decoder(raw),
+                llama.llama_model_is_recurrent(raw),
+                llama.llama_model_is_diffusion(raw),
+            )
         };
-        if unfit { Err(ModelError::Kind { path: path.to_owned() }) } else { Ok(model) }
+        if encodes && decodes {
+            Some("a model with an encoder and a decoder")
+        } else if recurrent {
+            Some("a purely recurrent model")
+        } else if diffusion {
+            Some("a diffusion model")
+        } else {
+            None
+        }
+    }
+
+    /// Whether part of a sequence's state is of fixed size and overwritten by each token, so that
+    /// the state cannot be cut back: recurrent layers, or attention with a window.
+    pub fn forgets(&self) -> bool {
+        let (llama, raw) = (&self.library.llama, self.raw());
+        // SAFETY: valid model, twice.
+        unsafe { llama.llama_model_is_hybrid(raw) || llama.llama_model_n_swa(raw) > 0 }
+    }
+
+    /// How it gives vectors for texts; none if it generates text. Encoders whose file does not say
+    /// how are taken to mean the mean, as most do.
+    pub fn pooling(&self) -> Option<Pooling> {
+        let architecture = self.metadata("general.architecture")?;
+        match self.metadata(&format!("{architecture}.pooling_type")).as_deref() {
+            Some("1") => Some(Pooling::Mean),
+            Some("2") => Some(Pooling::First),
+            Some("3") => Some(Pooling::Last),
+            Some("4") => Some(Pooling::Rank),
+            _ => (!self.is_causal(&architecture)).then_some(Pooling::Mean),
+        }
+    }
+
+    /// Whether a token sees only those before it.
+    fn is_causal(&self, architecture: &str) -> bool {
+        self.metadata(&format!("{architecture}.attention.causal")).as_deref() != Some("false")
+    }
+
+    /// The length of the vectors that it gives for texts.
+    pub fn vector_numbers(&self) -> u32 {
+        // SAFETY: valid model.
+        let numbers = unsafe { self.library.llama.llama_model_n_embd_out(self.raw()) };
+        u32::try_from(numbers).unwrap_or(0)
     }
 
     pub(crate) fn library(&self) -> &'static Library {
@@ -218,6 +288,44 @@ impl Model {
     pub fn adds_bos(&self) -> bool {
         // SAFETY: valid vocabulary.
         unsafe { self.library.llama.llama_vocab_get_add_bos(self.vocab.as_ptr()) }
+    }
+
+    /// The tokens that the tokenizer puts before and after a text, where it asks for any.
+    pub fn text_ends(&self) -> (Option<u32>, Option<u32>) {
+        let (llama, vocab) = (&self.library.llama, self.vocab.as_ptr());
+        // SAFETY: valid vocabulary, in each of these calls.
+        let (adds_eos, adds_separator, separator) = unsafe {
+            (
+                llama.llama_vocab_get_add_eos(vocab),
+                llama.llama_vocab_get_add_sep(vocab),
+                llama.llama_vocab_sep(vocab),
+            )
+        };
+        let before = self.adds_bos().then(|| self.bos()).flatten();
+        let after = if adds_separator {
+            u32::try_from(separator).ok()
+        } else {
+            adds_eos.then(|| self.eos()).flatten()
+        };
+        (before, after)
+    }
+
+    /// The tokens around the parts of a text whose middle is wanted: before the text before, before
+    /// the text after, and at the end.
+    pub fn fill_in(&self) -> Option<[u32; 3]> {
+        let (llama, vocab) = (&self.library.llama, self.vocab.as_ptr());
+        // SAFETY: valid vocabulary, in each of these calls.
+        let tokens = unsafe {
+            [
+                llama.llama_vocab_fim_pre(vocab),
+                llama.llama_vocab_fim_suf(vocab),
+                llama.llama_vocab_fim_mid(vocab),
+            ]
+        };
+        match tokens.map(u32::try_from) {
+            [Ok(prefix), Ok(suffix), Ok(middle)] => Some([prefix, suffix, middle]),
+            _ => None,
+        }
     }
 
     /// The tokens of plain text. Control tokens are not recognised; user-defined ones are.

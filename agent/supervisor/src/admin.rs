@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
 use nabi_domain::ModelName;
-use nabi_models::Store;
+use nabi_models::{Store, StoreError};
 use nabi_wire::action::{
-    Action, Answer, KeyAction, ListedModel, ModelAction, ProcessState, Progress, Reply, Status, Unit,
+    Action, Alias, AliasAction, Answer, DamagedModel, KeyAction, ListedModel, ModelAction, ProcessState,
+    Progress, Reply, ServeSettings, Status, Unit,
 };
 use nabi_wire::frame::{self, Reader, Writer};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -18,7 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::core::{GatewayView, Request, version};
+use crate::core::{GatewayView, Request, Serving, version};
 use crate::engine;
 use crate::import::{self, Work};
 use crate::logs;
@@ -85,6 +86,7 @@ impl Admin {
             Action::Status => self.status().await,
             Action::Model(action) => self.model(action, answers).await,
             Action::Key(action) => self.key(action).await,
+            Action::Alias(action) => self.alias(action).await,
             Action::Ca => self.ask(Request::Ca).await,
             Action::Logs { process, lines } => {
                 let logs = logs::tail(&self.places.logs(), process.as_deref(), lines)
@@ -102,12 +104,14 @@ impl Admin {
     async fn status(&self) -> Result<Reply> {
         let gateway = self.gateway.state.borrow().clone();
         let mut engines = Vec::new();
-        for (name, published) in self.ask(Request::Snapshot).await?.engines {
-            engines.push(engine::status(name, published).await);
+        let snapshot = self.ask(Request::Snapshot).await?;
+        for (name, settings, published) in snapshot.engines {
+            engines.push(engine::status(name, settings, published).await);
         }
         let serves = |state: &ProcessState| matches!(state, ProcessState::Ready { .. });
         let ready = !engines.is_empty() && serves(&gateway) && engines.iter().all(|e| serves(&e.state));
-        Ok(Reply::Status(Status { address: self.address.clone(), ready, gateway, engines }))
+        let (address, aliases) = (self.address.clone(), snapshot.aliases);
+        Ok(Reply::Status(Status { address, ready, gateway, engines, aliases }))
     }
 
     async fn model(&self, action: ModelAction, answers: &mut Answers) -> Result<Reply> {
@@ -125,13 +129,13 @@ impl Admin {
             ModelAction::Remove { name } => {
                 let served = self.ask(Request::Snapshot).await?;
                 ensure!(
-                    !served.engines.iter().any(|(served, _)| *served == name),
+                    !served.engines.iter().any(|(served, ..)| *served == name),
                     "{name} is served: `nabi model stop {name}` first"
                 );
                 self.store(&name, Work::Remove, answers).await
             }
             ModelAction::Verify { name } => self.store(&name, Work::Verify, answers).await,
-            ModelAction::Serve { name } => self.serve(name, answers).await,
+            ModelAction::Serve { name, settings } => self.serve(name, settings, answers).await,
             ModelAction::Stop { name } => {
                 let generation = self.ask(|answer| Request::Stop(name.clone(), answer)).await??;
                 self.in_use(generation).await?;
@@ -146,33 +150,36 @@ impl Admin {
 
     async fn list(&self) -> Result<Reply> {
         let served = self.ask(Request::Snapshot).await?;
-        let mut models = Vec::new();
+        let (mut stored, mut damaged) = (Vec::new(), Vec::new());
         for model in Store::open(&self.places.models())?.list()? {
-            // Its own verbs tell what is wrong with it; the others must be seen.
-            let summary = match model {
-                Ok(model) => model.manifest.summary,
-                Err(error) => {
-                    tracing::error!("not listed: {:#}", anyhow::Error::new(error));
-                    continue;
+            match model {
+                Ok(model) => {
+                    let summary = model.manifest.summary;
+                    let served = served.engines.iter().any(|(name, ..)| *name == summary.name);
+                    stored.push(ListedModel { summary, served });
                 }
-            };
-            let served = served.engines.iter().any(|(name, _)| *name == summary.name);
-            models.push(ListedModel { summary, served });
+                Err(StoreError::Manifest { name, source }) => {
+                    damaged.push(DamagedModel { name, reason: format!("{:#}", anyhow::Error::new(source)) });
+                }
+                // Removed just now.
+                Err(StoreError::Unknown { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(Reply::Models(models))
+        Ok(Reply::Models { stored, damaged })
     }
 
     /// Serves a model, and waits for its first token. One that cannot be served is not kept.
-    async fn serve(&self, name: ModelName, answers: &mut Answers) -> Result<Reply> {
-        let serving = self.ask(|answer| Request::Serve(name.clone(), answer)).await??;
-        let mut published = serving.published;
+    async fn serve(&self, name: ModelName, settings: ServeSettings, answers: &mut Answers) -> Result<Reply> {
+        let serving = self.ask(|answer| Request::Serve(name.clone(), settings, answer)).await??;
+        let mut published = serving.published.clone();
         loop {
             let now = published.borrow_and_update().clone();
             match &now.state {
                 ProcessState::Ready { .. } => {
                     // The next request must find it.
                     self.in_use(self.ask(Request::Publish).await?).await?;
-                    return Ok(Reply::Serving(engine::status(name, now).await));
+                    return Ok(Reply::Serving(engine::status(name, serving.settings, now).await));
                 }
                 ProcessState::Starting { loaded_permille, .. } => {
                     let (what, done) = (format!("loading {name}"), u64::from(*loaded_permille));
@@ -180,10 +187,8 @@ impl Admin {
                     answers.send(Answer::Progress(progress)).await?;
                 }
                 ProcessState::Refused { reason } | ProcessState::Waiting { reason, .. } => {
-                    if !serving.already {
-                        self.ask(|answer| Request::Stop(name.clone(), answer)).await??;
-                    }
-                    bail!("{name} cannot be served: {reason}");
+                    let rest = self.as_before(&name, &serving).await?;
+                    bail!("{name} cannot be served{rest}: {reason}");
                 }
                 ProcessState::Stopping => bail!("{name} is being stopped"),
             }
@@ -191,15 +196,48 @@ impl Admin {
         }
     }
 
+    /// What could not be served is left as it was: not served, or with the settings from before.
+    async fn as_before(&self, name: &ModelName, serving: &Serving) -> Result<&'static str> {
+        match serving.before {
+            None => {
+                self.ask(|answer| Request::Stop(name.clone(), answer)).await??;
+                Ok("")
+            }
+            Some(before) if before == serving.settings => Ok(""),
+            Some(before) => {
+                self.ask(|answer| Request::Revert(name.clone(), before, answer)).await??;
+                Ok(" with these settings, and is served as before")
+            }
+        }
+    }
+
+    async fn alias(&self, action: AliasAction) -> Result<Reply> {
+        match action {
+            AliasAction::Set { name, model } => {
+                let alias = Alias { name, model };
+                let set = self.ask(|answer| Request::SetAlias(alias.clone(), answer)).await?;
+                let (before, generation) = set?;
+                self.in_use(generation).await?;
+                Ok(Reply::AliasSet { alias, before })
+            }
+            AliasAction::List => Ok(Reply::Aliases(self.ask(Request::Snapshot).await?.aliases)),
+            AliasAction::Remove { name } => {
+                let generation = self.ask(|answer| Request::RemoveAlias(name.clone(), answer)).await??;
+                self.in_use(generation).await?;
+                Ok(Reply::AliasRemoved(name))
+            }
+        }
+    }
+
     async fn key(&self, action: KeyAction) -> Result<Reply> {
         match action {
-            KeyAction::Add { name } => {
-                let added = self.ask(|answer| Request::AddKey(name.clone(), answer)).await?;
+            KeyAction::Add { name, scope } => {
+                let added = self.ask(|answer| Request::AddKey(name.clone(), scope, answer)).await?;
                 let (key, generation) = added?;
                 self.in_use(generation).await?;
-                Ok(Reply::KeyAdded { name, key })
+                Ok(Reply::KeyAdded { name, scope, key })
             }
-            KeyAction::List => Ok(Reply::Keys(self.ask(Request::KeyNames).await?)),
+            KeyAction::List => Ok(Reply::Keys(self.ask(Request::Keys).await?)),
             KeyAction::Revoke { name } => {
                 let generation = self.ask(|answer| Request::RevokeKey(name.clone(), answer)).await??;
                 self.in_use(generation).await?;

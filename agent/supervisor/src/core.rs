@@ -8,49 +8,60 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use nabi_domain::{KeyName, ModelName};
-use nabi_models::atomic_file;
-use nabi_wire::action::{Reply, Version};
-use nabi_wire::config::{GatewayConfig, ServedModel};
+use nabi_models::{Store, atomic_file};
+use nabi_wire::action::{Alias, KeyScope, ListedKey, ProcessState, Reply, ServeSettings, Version};
+use nabi_wire::config::{GatewayConfig, GatewayLimits, ServedModel};
 use nabi_wire::engine::ENGINE_WIRE_VERSION;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ca::{Ca, Leaf, Names};
 use crate::engine::{Engine, Published, Site};
+use crate::engine_config;
 use crate::gateway::{CONFIG_FILE, Gateway};
 use crate::ledger::Ledger;
 use crate::places::Places;
 
 /// How often the leaf certificate is looked at.
 const LEAF_CHECK_SECONDS: u64 = 60;
+/// A gateway that does not take the configuration without a model keeps its engine so long.
+const UNKNOWN_MS_MAX: u64 = 10_000;
 
 /// What connections on the admin socket ask of the core. Each is answered at once.
 pub(crate) enum Request {
     Snapshot(oneshot::Sender<Snapshot>),
-    Serve(ModelName, oneshot::Sender<Result<Serving>>),
+    /// With what the operator now sets, beside what was set before.
+    Serve(ModelName, ServeSettings, oneshot::Sender<Result<Serving>>),
+    /// Serve it with exactly these settings.
+    Revert(ModelName, ServeSettings, oneshot::Sender<Result<Serving>>),
     /// The generation of configuration from which on it is unknown to the gateway.
     Stop(ModelName, oneshot::Sender<Result<u64>>),
     /// The generation of configuration that has everything as it is now.
     Publish(oneshot::Sender<u64>),
     /// The new key, and the generation of configuration from which on it is accepted.
-    AddKey(KeyName, oneshot::Sender<Result<(String, u64)>>),
+    AddKey(KeyName, KeyScope, oneshot::Sender<Result<(String, u64)>>),
     RevokeKey(KeyName, oneshot::Sender<Result<u64>>),
-    KeyNames(oneshot::Sender<Vec<KeyName>>),
+    Keys(oneshot::Sender<Vec<ListedKey>>),
+    /// Where it led before, and the generation of configuration from which on it leads here.
+    SetAlias(Alias, oneshot::Sender<Result<(Option<ModelName>, u64)>>),
+    RemoveAlias(ModelName, oneshot::Sender<Result<u64>>),
     Ca(oneshot::Sender<Reply>),
 }
 
 /// A model that is served from now on.
 pub(crate) struct Serving {
     pub(crate) published: watch::Receiver<Published>,
-    /// Whether it was served before.
-    pub(crate) already: bool,
+    /// With which settings it was served before, if it was.
+    pub(crate) before: Option<ServeSettings>,
+    pub(crate) settings: ServeSettings,
 }
 
 /// How everything is just now.
 pub(crate) struct Snapshot {
-    pub(crate) engines: Vec<(ModelName, Published)>,
+    pub(crate) engines: Vec<(ModelName, ServeSettings, Published)>,
+    pub(crate) aliases: Vec<Alias>,
 }
 
 /// What a supervisor is started with.
@@ -93,7 +104,9 @@ impl Core {
             lives: Arc::new(AtomicU64::new(1)),
             changed,
         };
-        let engine = |name: &ModelName| (name.clone(), Engine::start(site.clone(), name.clone()));
+        let engine = |(name, settings): (&ModelName, &ServeSettings)| {
+            (name.clone(), Engine::start(site.clone(), name.clone(), *settings, None))
+        };
         let engines: BTreeMap<_, _> = ledger.served().iter().map(engine).collect();
         let first = config(&ledger, &leaf, &engines, &settings, 1);
         write_config(&places, &first)?;
@@ -146,15 +159,21 @@ impl Core {
         // A client that left does not want its answer.
         match request {
             Request::Snapshot(answer) => drop(answer.send(self.snapshot())),
-            Request::Serve(name, answer) => drop(answer.send(self.serve(name))),
+            Request::Serve(name, settings, answer) => {
+                let before = self.ledger.served().get(&name).copied().unwrap_or_default();
+                let _ = answer.send(self.serve(name, settings.or(before)));
+            }
+            Request::Revert(name, settings, answer) => drop(answer.send(self.serve(name, settings))),
             Request::Stop(name, answer) => drop(answer.send(self.stop(&name))),
             Request::Publish(answer) => {
                 self.publish();
                 let _ = answer.send(self.generation);
             }
-            Request::AddKey(name, answer) => drop(answer.send(self.add_key(name))),
+            Request::AddKey(name, scope, answer) => drop(answer.send(self.add_key(name, scope))),
             Request::RevokeKey(name, answer) => drop(answer.send(self.revoke_key(&name))),
-            Request::KeyNames(answer) => drop(answer.send(self.ledger.key_names())),
+            Request::Keys(answer) => drop(answer.send(self.ledger.keys())),
+            Request::SetAlias(alias, answer) => drop(answer.send(self.set_alias(&alias))),
+            Request::RemoveAlias(name, answer) => drop(answer.send(self.remove_alias(&name))),
             Request::Ca(answer) => {
                 let (certificate_pem, sha256) =
                     (self.ca.certificate_pem().to_owned(), self.ca.sha256().to_owned());
@@ -164,38 +183,59 @@ impl Core {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let published =
-            |(name, engine): (&ModelName, &Engine)| (name.clone(), engine.published.borrow().clone());
-        Snapshot { engines: self.engines.iter().map(published).collect() }
+        let published = |(name, engine): (&ModelName, &Engine)| {
+            (name.clone(), engine.settings, engine.published.borrow().clone())
+        };
+        Snapshot { engines: self.engines.iter().map(published).collect(), aliases: self.ledger.aliases() }
     }
 
-    fn serve(&mut self, name: ModelName) -> Result<Serving> {
-        let already = self.engines.contains_key(&name);
-        if !already {
-            nabi_models::Store::open(&self.places.models())?.get(&name)?;
-            self.ledger.serve(&name)?;
-            self.engines.insert(name.clone(), Engine::start(self.site.clone(), name.clone()));
+    fn serve(&mut self, name: ModelName, settings: ServeSettings) -> Result<Serving> {
+        let before = self.engines.get(&name).map(|engine| engine.settings);
+        if before != Some(settings) {
+            let stored = Store::open(&self.places.models())?.get(&name)?;
+            engine_config::check(&stored.manifest.summary, settings)?;
+            self.ledger.serve(&name, settings)?;
+            let replaced = self.engines.remove(&name);
+            let engine = Engine::start(self.site.clone(), name.clone(), settings, replaced);
+            self.engines.insert(name.clone(), engine);
             self.publish();
         }
         let engine = self.engines.get(&name).context("the engine was just started")?;
-        Ok(Serving { published: engine.published.clone(), already })
+        Ok(Serving { published: engine.published.clone(), before, settings })
     }
 
     fn stop(&mut self, name: &ModelName) -> Result<u64> {
-        if !self.engines.contains_key(name) {
-            bail!("{name} is not served: `nabi status` shows what is");
-        }
         self.ledger.stop(name)?;
         if let Some(engine) = self.engines.remove(name) {
             self.publish();
-            // Its running answers have the grace time.
-            tokio::spawn(engine.stop());
+            tokio::spawn(stop_when_unknown(engine, self.gateway.in_use.clone(), self.generation));
         }
         Ok(self.generation)
     }
 
-    fn add_key(&mut self, name: KeyName) -> Result<(String, u64)> {
-        let key = self.ledger.add_key(name)?;
+    fn set_alias(&mut self, alias: &Alias) -> Result<(Option<ModelName>, u64)> {
+        let model = &alias.model;
+        if let Some(engine) = self.engines.get(model) {
+            let ready = matches!(engine.published.borrow().state, ProcessState::Ready { .. });
+            ensure!(
+                ready,
+                "{model} is not ready, and requests for {} would be refused: `nabi status` shows how it is",
+                alias.name
+            );
+        }
+        let before = self.ledger.set_alias(alias)?;
+        self.publish();
+        Ok((before, self.generation))
+    }
+
+    fn remove_alias(&mut self, name: &ModelName) -> Result<u64> {
+        self.ledger.remove_alias(name)?;
+        self.publish();
+        Ok(self.generation)
+    }
+
+    fn add_key(&mut self, name: KeyName, scope: KeyScope) -> Result<(String, u64)> {
+        let key = self.ledger.add_key(name, scope)?;
         self.publish();
         Ok((key, self.generation))
     }
@@ -250,8 +290,21 @@ fn config(
         private_key_pem: leaf.private_key_pem.clone(),
         keys: ledger.key_hashes(),
         models: engines.iter().map(served).collect(),
+        aliases: ledger.aliases(),
         drain_grace_ms: settings.drain_grace.as_millis() as u64,
+        limits: GatewayLimits::default(),
     }
+}
+
+/// Ends an engine once the gateway sends it nothing new: an engine that is told to end refuses
+/// what comes. A gateway that is down reads what is served when it starts. Running answers have
+/// the grace time.
+async fn stop_when_unknown(engine: Engine, mut in_use: watch::Receiver<u64>, generation: u64) {
+    let unknown = in_use.wait_for(|&now| now >= generation || now == 0);
+    if tokio::time::timeout(Duration::from_millis(UNKNOWN_MS_MAX), unknown).await.is_err() {
+        tracing::warn!("the gateway does not take its configuration: an engine that it may use is ended");
+    }
+    engine.stop().await;
 }
 
 fn write_config(places: &Places, config: &GatewayConfig) -> Result<()> {

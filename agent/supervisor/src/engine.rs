@@ -10,23 +10,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nabi_domain::ModelName;
 use nabi_domain::restart::Failures;
-use nabi_models::{Manifest, Store, atomic_file};
-use nabi_wire::action::{EngineCard, EngineFigures, EngineStatus, ProcessState};
-use nabi_wire::config::{EngineConfig, KvFormat};
+use nabi_models::{Store, atomic_file};
+use nabi_wire::action::{EngineCard, EngineFigures, EngineStatus, ProcessState, ServeSettings};
+use nabi_wire::config::EngineConfig;
 use nabi_wire::engine::{ModelCard, Stats};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::child::{Child, End, Spec};
+use crate::engine_config::{EnginePlaces, engine_config};
 use crate::first_token::EngineClient;
 use crate::places::Places;
 
-/// Longest context that a request gets without the operator's word: more costs memory at once.
-const CONTEXT_TOKENS_MAX: u64 = 8192;
-/// Requests that run together.
-const SEQUENCES_MAX: u32 = 4;
-/// Requests that wait.
-const QUEUE_REQUESTS_MAX: u32 = 256;
 /// From the loaded model to its first token.
 const FIRST_TOKEN_MS_MAX: u64 = 120_000;
 /// For an engine's figures in `nabi status`: a step may take long.
@@ -63,20 +58,35 @@ pub(crate) struct Ready {
 pub(crate) struct Engine {
     pub(crate) published: watch::Receiver<Published>,
     pub(crate) created_unix_s: u64,
+    pub(crate) settings: ServeSettings,
     stop: CancellationToken,
     pub(crate) hurry: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Engine {
-    pub(crate) fn start(site: Site, name: ModelName) -> Self {
+    /// Starts it once the engine that it replaces, if there is one, has ended: both at a time may
+    /// not fit into the memory.
+    pub(crate) fn start(
+        site: Site,
+        name: ModelName,
+        settings: ServeSettings,
+        replaced: Option<Self>,
+    ) -> Self {
         let starting =
             Published { state: ProcessState::Starting { pid: 0, loaded_permille: 0 }, ready: None };
         let (publish, published) = watch::channel(starting);
-        let (stop, hurry) = (CancellationToken::new(), CancellationToken::new());
+        let stop = CancellationToken::new();
+        let hurry = replaced.as_ref().map_or_else(CancellationToken::new, |replaced| replaced.hurry.clone());
         let created_unix_s = created_unix_s(&site, &name);
-        let life = Life { site, name, publish, stop: stop.clone(), hurry: hurry.clone() };
-        Self { published, created_unix_s, stop, hurry, task: tokio::spawn(life.run()) }
+        let life = Life { site, name, settings, publish, stop: stop.clone(), hurry: hurry.clone() };
+        let task = tokio::spawn(async move {
+            if let Some(replaced) = replaced {
+                replaced.stop().await;
+            }
+            life.run().await;
+        });
+        Self { published, created_unix_s, settings, stop, hurry, task }
     }
 
     /// Ends it; running answers have the grace time.
@@ -94,13 +104,13 @@ fn created_unix_s(site: &Site, name: &ModelName) -> u64 {
 }
 
 /// How the operator sees it. Figures are asked for where the engine is ready.
-pub(crate) async fn status(model: ModelName, published: Published) -> EngineStatus {
+pub(crate) async fn status(model: ModelName, settings: ServeSettings, published: Published) -> EngineStatus {
     let Published { state, ready } = published;
     let stats = match &ready {
         Some(ready) => ask_stats(ready).await,
         None => None,
     };
-    EngineStatus { model, state, card: ready.map(|ready| ready.card), stats: stats.map(figures) }
+    EngineStatus { model, state, settings, card: ready.map(|ready| ready.card), stats: stats.map(figures) }
 }
 
 async fn ask_stats(ready: &Ready) -> Option<Stats> {
@@ -116,13 +126,20 @@ fn figures(stats: Stats) -> EngineFigures {
         steps: stats.steps,
         last_step_sequences_max: stats.last_step_sequences.into_iter().max().unwrap_or(0),
         prompt_tokens: stats.prompt_tokens,
+        cached_tokens: stats.cached_tokens,
         completion_tokens: stats.completion_tokens,
+        preemptions: stats.preemptions,
+        kv_used_tokens: stats.kv_used_tokens,
+        kv_tokens_max: stats.kv_tokens_max,
+        saved_memory_bytes: stats.saved_memory_bytes,
+        saved_disk_bytes: stats.saved_disk_bytes,
     }
 }
 
 struct Life {
     site: Site,
     name: ModelName,
+    settings: ServeSettings,
     publish: watch::Sender<Published>,
     stop: CancellationToken,
     hurry: CancellationToken,
@@ -178,7 +195,8 @@ impl Life {
         let socket = self.site.places.run(&format!("e{number}.sock"));
         let listener =
             UnixListener::bind(&socket).with_context(|| format!("cannot bind {}", socket.display()))?;
-        let config = self.config()?;
+        let prefixes = self.site.places.prefixes(&self.name, number)?;
+        let config = self.config(prefixes.clone())?;
         let config_path = self.site.places.run(&format!("e{number}.json"));
         atomic_file::write(&config_path, &serde_json::to_vec_pretty(&config)?, 0o600)
             .with_context(|| format!("cannot write {}", config_path.display()))?;
@@ -214,6 +232,7 @@ impl Life {
         for path in [socket, config_path] {
             let _ = std::fs::remove_file(path);
         }
+        let _ = std::fs::remove_dir_all(prefixes);
         Ok(ending)
     }
 
@@ -270,26 +289,10 @@ impl Life {
         std::future::pending().await
     }
 
-    fn config(&self) -> Result<EngineConfig> {
-        let store = Store::open(&self.site.places.models())?;
-        let model = store.check_unchanged(&self.name)?;
-        if model.manifest.summary.format != nabi_domain::ModelFormat::Gguf {
-            anyhow::bail!(
-                "{} is a Hugging Face folder, and no engine here serves that format: import the model as GGUF",
-                self.name
-            );
-        }
-        Ok(EngineConfig {
-            name: self.name.clone(),
-            model: model.entry_point(),
-            pack: self.site.pack.clone(),
-            context_tokens: context_tokens(&model.manifest),
-            sequences_max: SEQUENCES_MAX,
-            threads: threads(),
-            kv: KvFormat::F16,
-            queue_requests_max: QUEUE_REQUESTS_MAX,
-            drain_grace_ms: self.site.drain_grace.as_millis() as u64,
-        })
+    fn config(&self, prefixes: PathBuf) -> Result<EngineConfig> {
+        let model = Store::open(&self.site.places.models())?.check_unchanged(&self.name)?;
+        let places = EnginePlaces { pack: self.site.pack.clone(), prefixes };
+        engine_config(&model, self.settings, places, self.site.drain_grace)
     }
 }
 
@@ -301,15 +304,4 @@ fn engine_card(card: &ModelCard, first_token_ms: u64) -> EngineCard {
         sequences_max: card.sequences_max,
         first_token_ms,
     }
-}
-
-fn context_tokens(manifest: &Manifest) -> u32 {
-    u32::try_from(manifest.summary.context_tokens.clamp(1, CONTEXT_TOKENS_MAX)).unwrap_or(u32::MAX)
-}
-
-/// ggml's threads spin at barriers: more of them than free cores cost a factor of ten. One core
-/// is left to the gateway.
-fn threads() -> u32 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(cores.saturating_sub(1).max(1)).unwrap_or(1)
 }

@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
 use nabi_domain::Piece;
-use nabi_wire::engine::{FinishReason, FromEngine, Generate, Greeting, ModelCard, Sampling, Stats, ToEngine};
+use nabi_wire::engine::{
+    Embed, FinishReason, FromEngine, Generate, Greeting, ModelCard, Sampling, Share, Stats, ToEngine,
+};
 use nabi_wire::frame::{self, Reader, Writer};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -43,24 +45,44 @@ impl EngineClient {
         }
     }
 
-    /// Has one token made.
+    /// Has one token made, or one vector by a model that only makes vectors.
     pub(crate) async fn prove(&mut self, card: &ModelCard) -> Result<()> {
+        let prompt = card.bos.map(Piece::Token).into_iter().chain([Piece::Text(PROOF_PROMPT.to_owned())]);
+        if card.generates {
+            self.prove_token(prompt.collect()).await
+        } else {
+            self.prove_vector(prompt.collect()).await
+        }
+    }
+
+    async fn prove_vector(&mut self, prompt: Vec<Piece>) -> Result<()> {
+        let embed = Embed { id: self.next_id(), share: Share::default(), inputs: vec![prompt] };
+        self.to_engine.send(ToEngine::Embed(Box::new(embed))).await?;
+        match self.next().await? {
+            FromEngine::Embedded { vectors, .. } => {
+                let proven = vectors.first().is_some_and(|vector| vector.iter().any(|number| *number != 0.0));
+                ensure!(proven, "the engine made no vector");
+                Ok(())
+            }
+            FromEngine::Refused { refusal, .. } => bail!("the engine refuses its first text: {refusal}"),
+            other => bail!("the engine answers something else: {other:?}"),
+        }
+    }
+
+    async fn prove_token(&mut self, prompt: Vec<Piece>) -> Result<()> {
         let id = self.next_id();
-        let begin = card.bos.map(Piece::Token);
         let generate = Generate {
-            id,
-            pieces: begin.into_iter().chain([Piece::Text(PROOF_PROMPT.to_owned())]).collect(),
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            stop: Vec::new(),
             tokens_max: Some(1),
-            logprobs: false,
+            ..Generate::new(id, prompt)
         };
-        self.to_engine.send(ToEngine::Generate(generate)).await?;
+        self.to_engine.send(ToEngine::Generate(Box::new(generate))).await?;
+        let mut reason = None;
         loop {
             match self.next().await? {
-                FromEngine::Delta(_) => {}
-                FromEngine::Finish { id: ended, reason, usage } if ended == id => {
-                    let proven = matches!(reason, FinishReason::Stop | FinishReason::Length);
+                FromEngine::Delta(delta) => reason = delta.end.or(reason),
+                FromEngine::Finish { id: ended, usage } if ended == id => {
+                    let proven = matches!(reason, Some(FinishReason::Stop | FinishReason::Length));
                     ensure!(proven && usage.completion_tokens == 1, "the engine made no token: {reason:?}");
                     return Ok(());
                 }

@@ -1,4 +1,5 @@
-//! What the operator decided, kept over restarts: which keys there are, which models to serve.
+//! What the operator decided, kept over restarts: which keys there are, which models to serve and
+//! how, which aliases lead to them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use nabi_domain::{KeyName, ModelName};
 use nabi_models::atomic_file;
+use nabi_wire::action::{Alias, KeyScope, ListedKey, ServeSettings};
 use nabi_wire::config::{KeyHash, hex_32};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -21,16 +23,65 @@ pub(crate) const SERVED_MODELS_MAX: usize = 16;
 /// Random bytes of a key.
 const KEY_BYTES: usize = 32;
 
+/// Aliases of one appliance.
+pub(crate) const ALIASES_MAX: usize = 256;
+
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "Readable")]
 struct Content {
-    keys: BTreeMap<KeyName, Hash>,
-    served: BTreeSet<ModelName>,
+    keys: BTreeMap<KeyName, Key>,
+    served: BTreeMap<ModelName, ServeSettings>,
+    /// From an alias to its model, which is one of `served`; no alias is one of them.
+    aliases: BTreeMap<ModelName, ModelName>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-struct Hash(#[serde(with = "hex_32")] [u8; 32]);
+#[serde(deny_unknown_fields)]
+struct Key {
+    #[serde(with = "hex_32")]
+    sha256: [u8; 32],
+    scope: KeyScope,
+}
+
+/// What the file may hold: the first version had neither scopes, settings nor aliases.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Readable {
+    keys: BTreeMap<KeyName, ReadableKey>,
+    served: ReadableServed,
+    #[serde(default)]
+    aliases: BTreeMap<ModelName, ModelName>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ReadableKey {
+    Scoped(Key),
+    First(#[serde(with = "hex_32")] [u8; 32]),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ReadableServed {
+    WithSettings(BTreeMap<ModelName, ServeSettings>),
+    First(BTreeSet<ModelName>),
+}
+
+impl From<Readable> for Content {
+    fn from(read: Readable) -> Self {
+        let key = |(name, key)| match key {
+            ReadableKey::Scoped(key) => (name, key),
+            ReadableKey::First(sha256) => (name, Key { sha256, scope: KeyScope::Inference }),
+        };
+        let served = match read.served {
+            ReadableServed::WithSettings(served) => served,
+            ReadableServed::First(names) => {
+                names.into_iter().map(|name| (name, ServeSettings::default())).collect()
+            }
+        };
+        Self { keys: read.keys.into_iter().map(key).collect(), served, aliases: read.aliases }
+    }
+}
 
 /// The file `supervisor/operator.json` and its content.
 pub(crate) struct Ledger {
@@ -52,7 +103,7 @@ impl Ledger {
     }
 
     /// Makes a key and keeps its hash. The key itself is known only to the caller from now on.
-    pub(crate) fn add_key(&mut self, name: KeyName) -> Result<String> {
+    pub(crate) fn add_key(&mut self, name: KeyName, scope: KeyScope) -> Result<String> {
         ensure!(
             !self.content.keys.contains_key(&name),
             "there is a key {name} already: revoke it first, or choose another name"
@@ -61,9 +112,9 @@ impl Ledger {
         let mut random = [0; KEY_BYTES];
         getrandom::fill(&mut random).context("the system gives no random bytes")?;
         let key = format!("nabi-{}", hex::encode(random));
-        let hash = Hash(Sha256::digest(&key).into());
+        let kept = Key { sha256: Sha256::digest(&key).into(), scope };
         self.change(|content| {
-            content.keys.insert(name, hash);
+            content.keys.insert(name, kept);
         })?;
         Ok(key)
     }
@@ -77,32 +128,92 @@ impl Ledger {
         })
     }
 
-    pub(crate) fn key_names(&self) -> Vec<KeyName> {
-        self.content.keys.keys().cloned().collect()
+    pub(crate) fn keys(&self) -> Vec<ListedKey> {
+        let listed = |(name, key): (&KeyName, &Key)| ListedKey { name: name.clone(), scope: key.scope };
+        self.content.keys.iter().map(listed).collect()
     }
 
     pub(crate) fn key_hashes(&self) -> Vec<KeyHash> {
-        let hash = |(name, hash): (&KeyName, &Hash)| KeyHash { name: name.clone(), sha256: hash.0 };
+        let hash = |(name, key): (&KeyName, &Key)| KeyHash {
+            name: name.clone(),
+            sha256: key.sha256,
+            scope: key.scope,
+        };
         self.content.keys.iter().map(hash).collect()
     }
 
-    pub(crate) fn served(&self) -> &BTreeSet<ModelName> {
+    pub(crate) fn served(&self) -> &BTreeMap<ModelName, ServeSettings> {
         &self.content.served
     }
 
-    pub(crate) fn serve(&mut self, name: &ModelName) -> Result<()> {
+    pub(crate) fn serve(&mut self, name: &ModelName, settings: ServeSettings) -> Result<()> {
         ensure!(
-            self.content.served.len() < SERVED_MODELS_MAX || self.content.served.contains(name),
+            self.content.served.len() < SERVED_MODELS_MAX || self.content.served.contains_key(name),
             "{SERVED_MODELS_MAX} models are served already: stop one first"
         );
+        if let Some(model) = self.content.aliases.get(name) {
+            bail!(
+                "{name} is an alias of {model}: `nabi alias remove {name}` first, or import the model under another name"
+            );
+        }
         self.change(|content| {
-            content.served.insert(name.clone());
+            content.served.insert(name.clone(), settings);
         })
     }
 
     pub(crate) fn stop(&mut self, name: &ModelName) -> Result<()> {
+        if !self.content.served.contains_key(name) {
+            bail!("{name} is not served: `nabi status` shows what is");
+        }
+        if let Some((alias, _)) = self.content.aliases.iter().find(|(_, model)| *model == name) {
+            bail!(
+                "the alias {alias} leads to {name}: `nabi alias set {alias} MODEL` leads it to another model, \
+                 `nabi alias remove {alias}` removes it; then stop {name}"
+            );
+        }
         self.change(|content| {
             content.served.remove(name);
+        })
+    }
+
+    pub(crate) fn aliases(&self) -> Vec<Alias> {
+        let alias =
+            |(name, model): (&ModelName, &ModelName)| Alias { name: name.clone(), model: model.clone() };
+        self.content.aliases.iter().map(alias).collect()
+    }
+
+    /// Leads an alias to a served model; tells where it led before.
+    pub(crate) fn set_alias(&mut self, alias: &Alias) -> Result<Option<ModelName>> {
+        let Alias { name, model } = alias;
+        let Content { served, aliases, .. } = &self.content;
+        ensure!(
+            !served.contains_key(name),
+            "{name} is the name of a served model, which an alias must not hide: choose another name"
+        );
+        if let Some(further) = aliases.get(model) {
+            bail!("{model} is an alias itself: lead {name} to {further}");
+        }
+        ensure!(
+            served.contains_key(model),
+            "{model} is not served, so that nothing would answer: `nabi model serve {model}` first"
+        );
+        ensure!(
+            aliases.len() < ALIASES_MAX || aliases.contains_key(name),
+            "there are {ALIASES_MAX} aliases already: remove one first"
+        );
+        let before = aliases.get(name).cloned();
+        self.change(|content| {
+            content.aliases.insert(name.clone(), model.clone());
+        })?;
+        Ok(before)
+    }
+
+    pub(crate) fn remove_alias(&mut self, name: &ModelName) -> Result<()> {
+        if !self.content.aliases.contains_key(name) {
+            bail!("there is no alias {name}: `nabi alias list` shows those that are");
+        }
+        self.change(|content| {
+            content.aliases.remove(name);
         })
     }
 
@@ -122,28 +233,81 @@ impl Ledger {
 mod tests {
     use super::*;
 
+    fn open(state: &std::path::Path) -> Ledger {
+        let places = Places::open(state, &state.join("run")).expect("places");
+        Ledger::open(&places).expect("ledger")
+    }
+
+    fn model(name: &str) -> ModelName {
+        name.parse().expect("a name")
+    }
+
     #[test]
     fn what_was_decided_is_found_again_and_no_key_is_on_the_disk() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let open = || {
-            let places = Places::open(folder.path(), &folder.path().join("run")).expect("places");
-            Ledger::open(&places).expect("ledger")
-        };
         let name: KeyName = "ministry".parse().expect("name");
-        let model: ModelName = "tiny".parse().expect("name");
-        let mut ledger = open();
-        let key = ledger.add_key(name.clone()).expect("new key");
-        assert!(ledger.add_key(name.clone()).is_err(), "a name belongs to one key");
-        ledger.serve(&model).expect("served");
+        let tiny = model("tiny");
+        let settings = ServeSettings { sequences: Some(16), ..ServeSettings::default() };
+        let mut ledger = open(folder.path());
+        let key = ledger.add_key(name.clone(), KeyScope::Metrics).expect("new key");
+        assert!(ledger.add_key(name.clone(), KeyScope::Inference).is_err(), "a name belongs to one key");
+        ledger.serve(&tiny, settings).expect("served");
+        let alias = Alias { name: model("chat"), model: tiny.clone() };
+        ledger.set_alias(&alias).expect("set");
         drop(ledger);
 
-        let mut ledger = open();
+        let mut ledger = open(folder.path());
         assert_eq!(ledger.key_hashes()[0].sha256, <[u8; 32]>::from(Sha256::digest(&key)));
-        assert!(ledger.served().contains(&model));
+        assert_eq!(ledger.keys(), [ListedKey { name: name.clone(), scope: KeyScope::Metrics }]);
+        assert_eq!(ledger.served().get(&tiny), Some(&settings));
+        assert_eq!(ledger.aliases(), [alias]);
         let text = fs::read_to_string(folder.path().join("supervisor/operator.json")).expect("file");
         assert!(!text.contains(&key), "the key itself must not be kept");
         ledger.revoke_key(&name).expect("revoked");
         assert!(ledger.revoke_key(&name).is_err());
-        assert!(open().key_names().is_empty());
+        drop(ledger);
+        assert!(open(folder.path()).keys().is_empty());
+    }
+
+    #[test]
+    fn what_an_earlier_version_wrote_is_read() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        drop(open(folder.path()));
+        let sha256 = "ab".repeat(32);
+        let earlier = format!(r#"{{"keys": {{"demo": "{sha256}"}}, "served": ["tiny"]}}"#);
+        fs::write(folder.path().join("supervisor/operator.json"), earlier).expect("written");
+        let ledger = open(folder.path());
+        assert_eq!(ledger.key_hashes()[0].sha256, [0xab; 32]);
+        assert_eq!(ledger.key_hashes()[0].scope, KeyScope::Inference);
+        assert_eq!(ledger.served().get(&model("tiny")), Some(&ServeSettings::default()));
+        assert!(ledger.aliases().is_empty());
+    }
+
+    #[test]
+    fn an_alias_leads_to_a_served_model_and_hides_none() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut ledger = open(folder.path());
+        let (one, two, chat) = (model("one"), model("two"), model("chat"));
+        let lead = |to: &ModelName| Alias { name: chat.clone(), model: to.clone() };
+        let said = |outcome: Result<_>| outcome.expect_err("refused").to_string();
+        assert!(said(ledger.set_alias(&lead(&one))).contains("nabi model serve one"));
+        for name in [&one, &two] {
+            ledger.serve(name, ServeSettings::default()).expect("served");
+        }
+        assert_eq!(ledger.set_alias(&lead(&one)).expect("set"), None);
+        assert_eq!(ledger.set_alias(&lead(&two)).expect("swapped"), Some(one.clone()));
+        let hiding = Alias { name: one.clone(), model: two.clone() };
+        assert!(said(ledger.set_alias(&hiding)).contains("must not hide"));
+        let chained = Alias { name: model("talk"), model: chat.clone() };
+        assert!(said(ledger.set_alias(&chained)).contains("lead talk to two"));
+        let served = ledger.serve(&chat, ServeSettings::default());
+        assert!(served.expect_err("refused").to_string().contains("nabi alias remove chat"));
+
+        let stopped = ledger.stop(&two).expect_err("refused").to_string();
+        assert!(stopped.contains("nabi alias set chat MODEL"), "{stopped}");
+        ledger.stop(&one).expect("no alias leads to it any more");
+        ledger.remove_alias(&chat).expect("removed");
+        assert!(ledger.remove_alias(&chat).is_err());
+        ledger.stop(&two).expect("free");
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use nabi_wire::action::ProcessLog;
+use nabi_wire::log;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 
 /// When a log is this long, it replaces the one before it.
@@ -53,7 +54,7 @@ impl Write for Log {
 }
 
 /// Copies a child's standard error into its log until it ends; gives back its last line.
-pub(crate) async fn keep(stderr: impl AsyncRead + Unpin, mut log: Log) -> String {
+pub(crate) async fn keep(stderr: impl AsyncRead + Unpin, mut file: Log) -> String {
     let mut lines = BufReader::new(stderr);
     let (mut line, mut last) = (Vec::new(), String::new());
     loop {
@@ -67,10 +68,10 @@ pub(crate) async fn keep(stderr: impl AsyncRead + Unpin, mut log: Log) -> String
             line.push(b'\n');
         }
         // A full disk must not stop the service.
-        let _ = log.write_all(&line);
+        let _ = file.write_all(&line);
         let text = String::from_utf8_lossy(&line);
         if !text.trim().is_empty() {
-            last = text.trim().to_owned();
+            last = log::message(text.trim());
         }
     }
 }

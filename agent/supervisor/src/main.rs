@@ -6,6 +6,7 @@ mod ca;
 mod child;
 mod core;
 mod engine;
+mod engine_config;
 mod first_token;
 mod gateway;
 mod import;
@@ -158,7 +159,7 @@ fn log_to_file_and_stderr(places: &Places) -> Result<()> {
     let log = Log::open(&places.logs(), "supervisor").context("cannot open the supervisor's log")?;
     let log = Arc::new(Mutex::new(log));
     let writer = move || Tee { log: log.clone() };
-    tracing_subscriber::fmt().with_writer(writer).with_ansi(false).with_target(false).init();
+    tracing_subscriber::fmt().json().flatten_event(true).with_writer(writer).init();
     Ok(())
 }
 

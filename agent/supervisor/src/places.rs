@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use nabi_domain::ModelName;
 
 /// A Unix socket's path has at most 108 bytes, with a final NUL and our longest name.
 const RUN_PATH_BYTES_MAX: usize = 88;
@@ -17,7 +18,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// Creates what is missing, takes the lock, and clears what an earlier life left in `run`.
+    /// Creates what is missing, takes the lock, and clears what an earlier life left.
     pub(crate) fn open(state: &Path, run: &Path) -> Result<Self> {
         let state = absolute(state)?;
         let run = absolute(run)?;
@@ -31,8 +32,11 @@ impl Places {
             create(&state.join(name), 0o755)?;
         }
         let lock = take_lock(&state)?;
-        if run.exists() {
-            fs::remove_dir_all(&run).with_context(|| format!("cannot clear {}", run.display()))?;
+        // Prefixes are of use to the process alone that kept them.
+        for stale in [&run, &prefixes(&state)] {
+            if stale.exists() {
+                fs::remove_dir_all(stale).with_context(|| format!("cannot clear {}", stale.display()))?;
+            }
         }
         private_folder(&run)?;
         Ok(Self { state, run, _lock: lock })
@@ -44,6 +48,14 @@ impl Places {
 
     pub(crate) fn logs(&self) -> PathBuf {
         self.state.join("logs")
+    }
+
+    /// Where the engine process of this number keeps prefixes; it is created. An engine that drains
+    /// and its successor must not share one.
+    pub(crate) fn prefixes(&self, model: &ModelName, number: u64) -> Result<PathBuf> {
+        let folder = prefixes(&self.state).join(model.as_str()).join(number.to_string());
+        private_folder(&folder)?;
+        Ok(folder)
     }
 
     /// What only the supervisor reads.
@@ -65,6 +77,10 @@ impl Places {
             tracing::warn!("cannot clear {}: {error}", self.run.display());
         }
     }
+}
+
+fn prefixes(state: &Path) -> PathBuf {
+    state.join("cache/prefixes")
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {

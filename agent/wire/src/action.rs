@@ -3,12 +3,20 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand, ValueEnum};
 use nabi_domain::{KeyName, ModelName, ModelSummary};
 use serde::{Deserialize, Serialize};
 
 /// Largest number of lines that `logs` shows from the past.
 pub const LOG_LINES_MAX: u32 = 10_000;
+/// Most requests that one engine runs together: llama.cpp's limit.
+pub const SEQUENCES_MAX: u32 = 256;
+/// Shortest context: a chat template alone may need as much.
+pub const CONTEXT_TOKENS_MIN: u32 = 128;
+/// Longest context.
+pub const CONTEXT_TOKENS_MAX: u32 = 16 << 20;
+/// Longest [`ServeSettings::stream_gap_ms`].
+pub const STREAM_GAP_MS_MAX: u32 = 60_000;
 
 /// What the operator asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Subcommand)]
@@ -21,6 +29,9 @@ pub enum Action {
     /// API keys: add, list, revoke
     #[command(subcommand)]
     Key(KeyAction),
+    /// Other names for served models: set, list, remove
+    #[command(subcommand)]
+    Alias(AliasAction),
     /// Print the certificate of the authority that clients must trust
     Ca,
     /// Print what the processes logged
@@ -62,12 +73,72 @@ pub enum ModelAction {
     Serve {
         /// Its name
         name: ModelName,
+        /// What differs from before; an engine that runs with other settings is started again.
+        #[command(flatten)]
+        settings: ServeSettings,
     },
     /// Serve a model no longer
     Stop {
         /// Its name
         name: ModelName,
     },
+}
+
+/// How a model is served. What is absent is as it was, or the default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServeSettings {
+    /// Requests that run together, 1 to 256; memory for all their contexts is reserved at once [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(SEQUENCES_MAX)))]
+    pub sequences: Option<u32>,
+    /// Tokens of prompt and answer together, for each request [default: the model's, at most 8192]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(CONTEXT_TOKENS_MIN)..=i64::from(CONTEXT_TOKENS_MAX)))]
+    pub context_tokens: Option<u32>,
+    /// Milliseconds that a running answer may wait while others' prompts are read [default: 1000]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=i64::from(STREAM_GAP_MS_MAX)))]
+    pub stream_gap_ms: Option<u32>,
+}
+
+impl ServeSettings {
+    /// These, and what they leave open as in `before`.
+    #[must_use]
+    pub fn or(self, before: Self) -> Self {
+        Self {
+            sequences: self.sequences.or(before.sequences),
+            context_tokens: self.context_tokens.or(before.context_tokens),
+            stream_gap_ms: self.stream_gap_ms.or(before.stream_gap_ms),
+        }
+    }
+}
+
+/// What can be done with aliases. Requests that name an alias go to its model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Subcommand)]
+pub enum AliasAction {
+    /// Lead a name to a served model; one that exists is swapped without refusing a request
+    Set {
+        /// The alias
+        name: ModelName,
+        /// The model, which must be ready
+        model: ModelName,
+    },
+    /// List the aliases
+    List,
+    /// Remove an alias; its model stays served
+    Remove {
+        /// The alias
+        name: ModelName,
+    },
+}
+
+/// What a key is good for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyScope {
+    /// Asking models
+    #[default]
+    Inference,
+    /// Reading /metrics
+    Metrics,
 }
 
 /// What can be done with API keys.
@@ -77,8 +148,11 @@ pub enum KeyAction {
     Add {
         /// A name to know it by
         name: KeyName,
+        /// What it is good for
+        #[arg(long, value_enum, default_value_t)]
+        scope: KeyScope,
     },
-    /// List the keys' names
+    /// List the keys' names and scopes
     List,
     /// Refuse a key from now on
     Revoke {
@@ -133,7 +207,12 @@ pub enum Reply {
     /// To `model import`.
     Imported(ModelSummary),
     /// To `model list`.
-    Models(Vec<ListedModel>),
+    Models {
+        /// Those that are whole, as far as their manifests tell.
+        stored: Vec<ListedModel>,
+        /// Those whose manifest cannot be read.
+        damaged: Vec<DamagedModel>,
+    },
     /// To `model remove`.
     Removed(ModelName),
     /// To `model verify`.
@@ -149,15 +228,28 @@ pub enum Reply {
     Serving(EngineStatus),
     /// To `model stop`.
     Stopped(ModelName),
+    /// To `alias set`: from now on requests for the alias go to this model.
+    AliasSet {
+        /// The alias.
+        alias: Alias,
+        /// Where it led before.
+        before: Option<ModelName>,
+    },
+    /// To `alias list`.
+    Aliases(Vec<Alias>),
+    /// To `alias remove`.
+    AliasRemoved(ModelName),
     /// To `key add`.
     KeyAdded {
         /// Its name.
         name: KeyName,
+        /// What it is good for.
+        scope: KeyScope,
         /// The key itself: shown this once.
         key: String,
     },
     /// To `key list`.
-    Keys(Vec<KeyName>),
+    Keys(Vec<ListedKey>),
     /// To `key revoke`.
     Revoked(KeyName),
     /// To `ca`.
@@ -182,6 +274,34 @@ pub struct ListedModel {
     pub served: bool,
 }
 
+/// A model in the store that can only be removed or imported again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedModel {
+    /// Its name.
+    pub name: ModelName,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Another name for a served model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alias {
+    /// The name that requests may carry.
+    pub name: ModelName,
+    /// The model that answers them.
+    pub model: ModelName,
+}
+
+/// A key, as far as anybody knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedKey {
+    /// Its name.
+    pub name: KeyName,
+    /// What it is good for.
+    pub scope: KeyScope,
+}
+
 /// The state of everything.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -193,6 +313,8 @@ pub struct Status {
     pub gateway: ProcessState,
     /// One for each served model.
     pub engines: Vec<EngineStatus>,
+    /// Other names for them.
+    pub aliases: Vec<Alias>,
 }
 
 /// One engine.
@@ -202,6 +324,8 @@ pub struct EngineStatus {
     pub model: ModelName,
     /// How its process is.
     pub state: ProcessState,
+    /// What the operator set; the rest is as by default.
+    pub settings: ServeSettings,
     /// What it told when ready.
     pub card: Option<EngineCard>,
     /// Its own figures, when it answered.
@@ -236,8 +360,20 @@ pub struct EngineFigures {
     pub last_step_sequences_max: u32,
     /// Prompt tokens computed.
     pub prompt_tokens: u64,
+    /// Prompt tokens that had been computed before.
+    pub cached_tokens: u64,
     /// Tokens chosen.
     pub completion_tokens: u64,
+    /// Requests that lost their place for a while to one of a flow that had been served less.
+    pub preemptions: u64,
+    /// Places of the key-value cache in use by requests that run.
+    pub kv_used_tokens: u64,
+    /// All places of the key-value cache; its memory is reserved from the start.
+    pub kv_tokens_max: u64,
+    /// Computed prefixes kept in memory, beside the key-value cache.
+    pub saved_memory_bytes: u64,
+    /// Computed prefixes kept on disk.
+    pub saved_disk_bytes: u64,
 }
 
 /// How a process is.

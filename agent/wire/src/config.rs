@@ -9,6 +9,8 @@ use nabi_domain::{KeyName, ModelName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::action::{Alias, KeyScope};
+
 /// Largest configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
@@ -58,8 +60,46 @@ pub struct GatewayConfig {
     pub keys: Vec<KeyHash>,
     /// What is served.
     pub models: Vec<ServedModel>,
+    /// Other names for what is served. None is the name of a model; one that leads to none of
+    /// `models` is unknown to requests.
+    pub aliases: Vec<Alias>,
     /// How long running answers may go on after SIGTERM.
     pub drain_grace_ms: u64,
+    /// What clients may take.
+    #[serde(default)]
+    pub limits: GatewayLimits,
+}
+
+/// What clients may take of the gateway's time and memory. The defaults are the appliance's; tests
+/// set others, so as not to wait for minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GatewayLimits {
+    /// Connections at a time, as far as file descriptors allow.
+    pub connections_max: u32,
+    /// From a connection to its first byte after the TLS handshake.
+    pub handshake_ms_max: u64,
+    /// From there, or from the last answer, to the end of the next request's headers.
+    pub header_read_ms_max: u64,
+    /// Without a request, a connection of HTTP/2 is closed after so long.
+    pub idle_ms_max: u64,
+    /// From a request's headers to the end of its body.
+    pub body_read_ms_max: u64,
+    /// Bodies in memory, of all requests together.
+    pub bodies_bytes_max: u64,
+}
+
+impl Default for GatewayLimits {
+    fn default() -> Self {
+        Self {
+            connections_max: 16_384,
+            handshake_ms_max: 10_000,
+            header_read_ms_max: 30_000,
+            idle_ms_max: 300_000,
+            body_read_ms_max: 60_000,
+            bodies_bytes_max: 256 << 20,
+        }
+    }
 }
 
 /// An API key without the key: SHA-256 of its text. Keys have 256 random bits, so no salt is needed.
@@ -71,6 +111,8 @@ pub struct KeyHash {
     /// SHA-256 of the key's text.
     #[serde(with = "hex_32")]
     pub sha256: [u8; 32],
+    /// What it is good for.
+    pub scope: KeyScope,
 }
 
 /// A model that the operator wants served.
@@ -105,8 +147,24 @@ pub struct EngineConfig {
     pub kv: KvFormat,
     /// Requests that may wait.
     pub queue_requests_max: u32,
+    /// Prompts are computed in chunks that keep running answers waiting about so long at most.
+    pub stream_gap_ms_max: u32,
+    /// Where prefixes are kept that have lost their slot.
+    pub saved_prefixes: SavedPrefixes,
     /// How long running answers may go on after SIGTERM.
     pub drain_grace_ms: u64,
+}
+
+/// How much an engine may keep of computed prefixes beside its key-value cache.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedPrefixes {
+    /// In memory.
+    pub memory_bytes_max: u64,
+    /// On disk, where memory does not suffice; nothing if [`Self::folder`] is absent.
+    pub disk_bytes_max: u64,
+    /// A folder of this engine's own. What it has is deleted at the engine's start.
+    pub folder: Option<PathBuf>,
 }
 
 /// How keys and values are kept.

@@ -7,3 +7,4 @@ pub mod engine;
 pub mod frame;
 pub mod import;
 pub mod lifeline;
+pub mod log;

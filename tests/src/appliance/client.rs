@@ -22,7 +22,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub(super) fn new(address: &str, ca: &Path, key: &str) -> Self {
+    pub(crate) fn new(address: &str, ca: &Path, key: &str) -> Self {
         let pem = fs::read(ca).expect("the CA's certificate is where it is said to be");
         let ca = Certificate::from_pem(&pem).expect("a certificate");
         let tls = TlsConfig::builder()

@@ -125,7 +125,7 @@ impl State {
     /// Names of the stored models.
     pub fn models(&self) -> Vec<String> {
         let reply = self.done(&["model", "list"]);
-        let models = reply["models"].as_array().expect("a list of models");
+        let models = reply["models"]["stored"].as_array().expect("a list of models");
         models.iter().map(|model| text(&model["summary"]["name"])).collect()
     }
 }

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use futures_util::{SinkExt as _, StreamExt as _};
 use nabi_domain::Piece;
 use nabi_wire::engine::{
-    Delta, FinishReason, FromEngine, Generate, Greeting, ModelCard, Refusal, Sampling, Stats, ToEngine, Usage,
+    Delta, Embed, FinishReason, FromEngine, Generate, Greeting, ModelCard, Refusal, Sampling, ScoredToken,
+    Share, Stats, ToEngine, Usage,
 };
 use nabi_wire::frame::{self, Reader, Writer};
 use tokio::net::UnixStream;
@@ -16,14 +17,18 @@ use super::within_deadline;
 /// A request that takes the likeliest token each time.
 pub fn greedy(pieces: Vec<Piece>, tokens_max: u32) -> Generate {
     let sampling = Sampling { temperature: 0.0, ..Sampling::default() };
-    Generate { id: 0, pieces, sampling, stop: Vec::new(), tokens_max: Some(tokens_max), logprobs: false }
+    Generate { sampling, tokens_max: Some(tokens_max), ..Generate::new(0, pieces) }
 }
 
 /// All that came for one request.
 #[derive(Debug, Clone, Default)]
 pub struct Answer {
-    /// In the order of their coming.
+    /// The prompt's tokens, where asked for.
+    pub prompt: Vec<ScoredToken>,
+    /// In the order of their coming, of all choices.
     pub deltas: Vec<Delta>,
+    /// One for each text that was to be embedded.
+    pub vectors: Vec<Vec<f32>>,
     /// How it ended, once it has.
     pub end: Option<End>,
 }
@@ -32,15 +37,21 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     /// It was answered.
-    Finish(FinishReason, Usage),
+    Finish(Usage),
     /// It was not taken, or failed.
     Refused(Refusal),
 }
 
 impl Answer {
+    /// One choice's part of it.
+    pub fn choice(&self, choice: u32) -> Self {
+        let deltas = self.deltas.iter().filter(|delta| delta.choice == choice).cloned().collect();
+        Self { deltas, ..self.clone() }
+    }
+
     /// All text.
     pub fn text(&self) -> String {
-        self.deltas.iter().map(|delta| delta.text.as_str()).collect()
+        self.deltas.iter().map(delta_text).collect()
     }
 
     /// All tokens.
@@ -50,18 +61,16 @@ impl Answer {
 
     /// The log-probabilities of all tokens.
     pub fn logprobs(&self) -> Vec<f32> {
-        self.deltas.iter().flat_map(|delta| delta.logprobs.iter().copied()).collect()
+        self.deltas.iter().flat_map(|delta| delta.logprobs.iter().filter_map(|token| token.logprob)).collect()
     }
 
-    /// Why it ended.
+    /// Why it ended; of several choices, the one that did last.
     ///
     /// # Panics
     /// When it was refused.
     pub fn reason(&self) -> FinishReason {
-        match &self.end {
-            Some(End::Finish(reason, _)) => *reason,
-            other => panic!("{other:?} instead of an answer"),
-        }
+        let end = self.deltas.iter().rev().find_map(|delta| delta.end);
+        end.unwrap_or_else(|| panic!("{:?} instead of an answer", self.end))
     }
 
     /// What it took.
@@ -70,7 +79,7 @@ impl Answer {
     /// When it was refused.
     pub fn usage(&self) -> Usage {
         match &self.end {
-            Some(End::Finish(_, usage)) => *usage,
+            Some(End::Finish(usage)) => *usage,
             other => panic!("{other:?} instead of an answer"),
         }
     }
@@ -85,6 +94,15 @@ impl Answer {
             other => panic!("{other:?} instead of a refusal"),
         }
     }
+}
+
+/// A delta's text, without added tokens.
+pub fn delta_text(delta: &Delta) -> String {
+    let text = |piece: &Piece| match piece {
+        Piece::Text(text) => text.clone(),
+        Piece::Token(_) => String::new(),
+    };
+    delta.pieces.iter().map(text).collect()
 }
 
 /// One connection to an engine whose model is loaded.
@@ -126,8 +144,16 @@ impl Client {
     pub async fn start(&mut self, request: Generate) -> u64 {
         let id = self.new_id();
         self.answers.insert(id, Answer::default());
-        self.send(ToEngine::Generate(Generate { id, ..request })).await;
+        self.send(ToEngine::Generate(Box::new(Generate { id, ..request }))).await;
         id
+    }
+
+    /// Asks for the vectors of texts.
+    pub async fn embed(&mut self, inputs: Vec<Vec<Piece>>) -> Answer {
+        let id = self.new_id();
+        self.answers.insert(id, Answer::default());
+        self.send(ToEngine::Embed(Box::new(Embed { id, share: Share::default(), inputs }))).await;
+        self.end(id).await
     }
 
     /// Waits for the end of a request.
@@ -177,7 +203,9 @@ impl Client {
         self.send(ToEngine::Tokenize { id, pieces }).await;
         loop {
             match self.next().await {
-                FromEngine::Tokens { id: of, token_ids } if of == id => return token_ids,
+                FromEngine::Tokens { id: of, tokens } if of == id => {
+                    return tokens.into_iter().map(|text| text.token).collect();
+                }
                 other => self.keep(other),
             }
         }
@@ -227,17 +255,23 @@ impl Client {
 
     fn keep(&mut self, frame: FromEngine) {
         let (id, end) = match frame {
-            FromEngine::Delta(delta) => {
-                let answer = self.answers.get_mut(&delta.id).expect("a delta of a request of ours");
-                assert_eq!(answer.end, None, "nothing follows an end");
-                return answer.deltas.push(delta);
+            FromEngine::Delta(delta) => return self.open(delta.id).deltas.push(delta),
+            FromEngine::Prompt { id, tokens } => return self.open(id).prompt.extend(tokens),
+            FromEngine::Embedded { id, vectors, usage } => {
+                self.open(id).vectors = vectors;
+                (id, End::Finish(usage))
             }
-            FromEngine::Finish { id, reason, usage } => (id, End::Finish(reason, usage)),
+            FromEngine::Finish { id, usage } => (id, End::Finish(usage)),
             FromEngine::Refused { id, refusal } => (id, End::Refused(refusal)),
             other => panic!("{other:?} was not asked for"),
         };
-        let answer = self.answers.get_mut(&id).expect("an end of a request of ours");
-        assert_eq!(answer.end.replace(end), None, "nothing follows an end");
+        self.open(id).end = Some(end);
+    }
+
+    fn open(&mut self, id: u64) -> &mut Answer {
+        let answer = self.answers.get_mut(&id).expect("an answer to a request of ours");
+        assert_eq!(answer.end, None, "nothing follows an end");
+        answer
     }
 }
 

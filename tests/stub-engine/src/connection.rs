@@ -5,30 +5,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use nabi_wire::engine::{FinishReason, FromEngine, Generate, Greeting, Stats, ToEngine, Usage};
+use nabi_wire::engine::{
+    Embed, FinishReason, FromEngine, Generate, Greeting, Refusal, Stats, ToEngine, Usage,
+};
 use nabi_wire::frame::{self, FrameError};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::Engine;
 use crate::answer;
+use crate::play::{Play, add_credit};
 use crate::script::Step;
 
 /// How often an engine that loads says so.
 const LOADING_INTERVAL_MS: u64 = 20;
 
+/// Tokens of the prompt in one frame.
+const PROMPT_FRAME_TOKENS: usize = 1024;
+
 /// What the writer is told.
 #[derive(Debug)]
-enum Outgoing {
+pub(crate) enum Outgoing {
     Frame(FromEngine),
     /// Crash, but with all frames before it on the wire, so that tests know what arrived.
     Die,
 }
 
-type Frames = mpsc::UnboundedSender<Outgoing>;
+pub(crate) type Frames = mpsc::UnboundedSender<Outgoing>;
 type Writer = frame::Writer<OwnedWriteHalf, FromEngine>;
 
 /// Serves one client until it goes; its waiting answers end with it.
@@ -97,8 +103,14 @@ struct Client {
     engine: Arc<Engine>,
     frames: Frames,
     /// Scripted answers; dropping the value aborts one.
-    waiting: HashMap<u64, oneshot::Sender<()>>,
+    waiting: HashMap<u64, Waiting>,
     tasks: JoinSet<()>,
+}
+
+/// The client's end of an answer that takes its time.
+struct Waiting {
+    keep: oneshot::Sender<()>,
+    credit: Arc<Semaphore>,
 }
 
 impl Client {
@@ -109,10 +121,16 @@ impl Client {
         }
         match frame {
             ToEngine::Greeting(_) => {}
-            ToEngine::Generate(generate) => self.generate(generate),
+            ToEngine::Generate(generate) => self.generate(&generate),
+            ToEngine::Embed(embed) => self.send(self.embedded(&embed)),
             ToEngine::Tokenize { id, pieces } => {
-                let token_ids = (0..answer::prompt_tokens(&pieces)).collect();
-                self.send(FromEngine::Tokens { id, token_ids });
+                let tokens = answer::tokens(&pieces, &self.engine.script.card.added_tokens);
+                self.send(FromEngine::Tokens { id, tokens });
+            }
+            ToEngine::Credit { id, tokens } => {
+                if let Some(waiting) = self.waiting.get(&id) {
+                    add_credit(&waiting.credit, tokens);
+                }
             }
             ToEngine::Abort { id } => drop(self.waiting.remove(&id)),
             ToEngine::Stats { id } => {
@@ -129,102 +147,62 @@ impl Client {
         let _ = self.frames.send(Outgoing::Frame(frame));
     }
 
-    fn generate(&mut self, generate: Generate) {
+    fn embedded(&self, embed: &Embed) -> FromEngine {
+        let card = &self.engine.script.card;
+        let Some(numbers) = card.embedding_numbers else {
+            let refusal = Refusal::Unable { what: "give embeddings".into() };
+            return FromEngine::Refused { id: embed.id, refusal };
+        };
+        let mut usage = Usage::default();
+        for input in &embed.inputs {
+            let tokens = answer::prompt_tokens(input);
+            if let Some(refusal) = answer::refusal(input, tokens, card.context_tokens) {
+                return FromEngine::Refused { id: embed.id, refusal };
+            }
+            usage.prompt_tokens += tokens;
+        }
+        let vectors = embed.inputs.iter().map(|input| answer::vector(input, numbers)).collect();
+        FromEngine::Embedded { id: embed.id, vectors, usage }
+    }
+
+    fn generate(&mut self, generate: &Generate) {
         let engine = Arc::clone(&self.engine);
-        let script = &engine.script;
+        let card = &engine.script.card;
         let prompt_tokens = answer::prompt_tokens(&generate.pieces);
-        if let Some(refusal) = answer::refusal(&generate, prompt_tokens, script.card.context_tokens) {
+        if let Some(refusal) = answer::refusal(&generate.pieces, prompt_tokens, card.context_tokens) {
             return self.send(FromEngine::Refused { id: generate.id, refusal });
         }
-        let Some(steps) = script.steps(&generate.pieces) else {
-            return answer::echo(&generate, prompt_tokens, &mut |frame| self.send(frame));
+        if let Some(top) = generate.prompt_logprobs {
+            let tokens = answer::tokens(&generate.pieces, &card.added_tokens);
+            for tokens in answer::scored_prompt(tokens, top).chunks(PROMPT_FRAME_TOKENS) {
+                self.send(FromEngine::Prompt { id: generate.id, tokens: tokens.to_vec() });
+            }
+        }
+        let usage = Usage { prompt_tokens, ..Usage::default() };
+        let mut play = Play::new(generate, usage, self.frames.clone(), engine.held.clone());
+        let steps = match engine.script.steps(&generate.pieces) {
+            Some(steps) => steps.to_vec(),
+            None => {
+                let deltas = answer::echo(generate);
+                let tokens = deltas.iter().map(|delta| delta.token_ids.len() as u64).sum::<u64>();
+                if tokens <= u64::from(generate.credit_tokens) {
+                    deltas.into_iter().for_each(|delta| play.send(delta));
+                    return play.finish(FinishReason::Stop);
+                }
+                deltas.into_iter().map(|delta| Step::Delta(Box::new(delta))).collect()
+            }
         };
         let (keep, aborted) = oneshot::channel();
         self.forget_ended();
-        self.waiting.insert(generate.id, keep);
-        let play = Play {
-            id: generate.id,
-            usage: Usage { prompt_tokens, completion_tokens: 0 },
-            frames: self.frames.clone(),
-            releases_seen: *engine.held.borrow(),
-            held: engine.held.clone(),
-        };
-        self.tasks.spawn(play.run(steps.to_vec(), aborted));
+        self.waiting.insert(generate.id, Waiting { keep, credit: Arc::clone(&play.credit) });
+        self.tasks.spawn(play.run(steps, aborted));
     }
 
     /// Keeps a long benchmark from growing: most answers end without an abort.
     fn forget_ended(&mut self) {
         while self.tasks.try_join_next().is_some() {}
         if self.waiting.len() > 64 + 2 * self.tasks.len() {
-            self.waiting.retain(|_, keep| !keep.is_closed());
+            self.waiting.retain(|_, waiting| !waiting.keep.is_closed());
         }
-    }
-}
-
-/// One scripted answer under way.
-struct Play {
-    id: u64,
-    usage: Usage,
-    frames: Frames,
-    held: watch::Receiver<u64>,
-    /// Releases before this request, and one for each hold since: none given early is lost.
-    releases_seen: u64,
-}
-
-impl Play {
-    async fn run(mut self, steps: Vec<Step>, aborted: oneshot::Receiver<()>) {
-        let played = async {
-            for step in steps {
-                if let Some(end) = self.step(step).await {
-                    return end;
-                }
-            }
-            Some(self.finish(FinishReason::Stop))
-        };
-        let end = tokio::select! {
-            biased;
-            end = played => end,
-            // Resolves with an error when the client drops its side, which is how it aborts.
-            _ = aborted => Some(self.finish(FinishReason::Aborted)),
-        };
-        if let Some(end) = end {
-            self.send(end);
-        }
-    }
-
-    /// Takes one step; something when it is the last one, a frame in it unless the engine died.
-    async fn step(&mut self, step: Step) -> Option<Option<FromEngine>> {
-        match step {
-            Step::Text(text) => self.choose(self.usage.completion_tokens, text),
-            Step::Token(token_id) => self.choose(token_id, String::new()),
-            Step::WaitMs(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
-            Step::Hold => {
-                self.releases_seen += 1;
-                let seen = self.releases_seen;
-                if self.held.wait_for(|releases| *releases >= seen).await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-            Step::Finish(reason) => return Some(Some(self.finish(reason))),
-            Step::Refuse(refusal) => return Some(Some(FromEngine::Refused { id: self.id, refusal })),
-            Step::Die => {
-                let _ = self.frames.send(Outgoing::Die);
-                return Some(None);
-            }
-        }
-        None
-    }
-
-    fn choose(&mut self, token_id: u32, text: String) {
-        self.usage.completion_tokens += 1;
-        self.send(answer::text(self.id, token_id, text));
-    }
-
-    fn finish(&self, reason: FinishReason) -> FromEngine {
-        FromEngine::Finish { id: self.id, reason, usage: self.usage }
-    }
-
-    fn send(&self, frame: FromEngine) {
-        let _ = self.frames.send(Outgoing::Frame(frame));
     }
 }

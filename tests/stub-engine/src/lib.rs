@@ -3,6 +3,7 @@
 
 mod answer;
 mod connection;
+mod play;
 mod script;
 
 use std::io;

@@ -1,7 +1,7 @@
 //! What the engine says of itself, and how it answers.
 
 use nabi_domain::{AddedToken, ChatTemplate, Piece};
-use nabi_wire::engine::{FinishReason, ModelCard, Refusal};
+use nabi_wire::engine::{Delta, FinishReason, ModelCard, Refusal};
 use serde::{Deserialize, Serialize};
 
 /// A whole script; as JSON, each field may be left out.
@@ -36,15 +36,23 @@ pub struct Rule {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Send this as one delta of one token.
+    /// Send this as one delta of one token of the first choice.
     Text(String),
+    /// The same for another choice.
+    Choice(u32, String),
     /// Send a token whose text is not complete yet.
     Token(u32),
+    /// Send an added token as itself.
+    Added(u32),
+    /// Send this; its id is set to the request's.
+    Delta(Box<Delta>),
+    /// Say at the end that so many of the prompt's tokens had been computed before.
+    Cached(u32),
     /// Wait so many milliseconds.
     WaitMs(u64),
     /// Wait until the test releases it; in the program, until it is aborted.
     Hold,
-    /// End the answer.
+    /// End all choices that have not ended, and the answer.
     Finish(FinishReason),
     /// Refuse the request, or fail in its middle.
     Refuse(Refusal),
@@ -64,7 +72,7 @@ impl Script {
 
 /// A model with a ChatML template, whose tokens are words.
 pub fn card() -> ModelCard {
-    let added = |id, literal: &str| AddedToken { id, literal: literal.into() };
+    let added = |id, literal: &str| AddedToken { id, literal: literal.into(), special: true };
     ModelCard {
         name: "stub".parse().expect("a valid name"),
         architecture: "stub".into(),
@@ -83,6 +91,9 @@ pub fn card() -> ModelCard {
         engine: "stub".into(),
         kernel: "none".into(),
         sequences_max: 256,
+        generates: true,
+        embedding_numbers: None,
+        fill_in: None,
     }
 }
 

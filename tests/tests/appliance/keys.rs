@@ -4,19 +4,39 @@ use std::fs;
 
 use nabi_tests::appliance::{State, process, text, wait_for};
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+/// Keys for asking models.
+fn keys(names: &[&str]) -> Value {
+    names.iter().map(|name| json!({"name": name, "scope": "inference"})).collect()
+}
+
+#[test]
+fn a_key_for_metrics_reads_them_and_nothing_else() {
+    let state = State::empty();
+    let up = state.up(&[]);
+    let added = state.done(&["key", "add", "watch", "--scope", "metrics"]);
+    assert_eq!(added["key_added"]["scope"], "metrics");
+    let listed = state.done(&["key", "list"]);
+    assert_eq!(listed["keys"][1], json!({"name": "watch", "scope": "metrics"}));
+    let watch = up.client().with_key(&text(&added["key_added"]["key"]));
+    assert_eq!(watch.get("/metrics").status, 200);
+    assert_eq!(watch.get("/v1/models").error(), (403, "key_scope"));
+    assert_eq!(up.client().get("/metrics").error(), (403, "key_scope"));
+}
 
 #[test]
 fn a_key_is_accepted_and_refused_at_once() {
     let state = State::empty();
     let up = state.up(&[]);
     let models = |key: &str| up.client().with_key(key).get("/v1/models");
-    assert_eq!(state.done(&["key", "list"])["keys"], serde_json::json!(["demo"]));
+    assert_eq!(state.done(&["key", "list"])["keys"], keys(&["demo"]));
 
     for round in 0..5 {
         let added = state.done(&["key", "add", "ministry"]);
         let key = text(&added["key_added"]["key"]);
         assert_eq!(models(&key).status, 200, "round {round}");
-        assert_eq!(state.done(&["key", "list"])["keys"], serde_json::json!(["demo", "ministry"]));
+        assert_eq!(state.done(&["key", "list"])["keys"], keys(&["demo", "ministry"]));
         assert!(state.fails(&["key", "add", "ministry"]).contains("revoke it first"));
 
         assert_eq!(state.done(&["key", "revoke", "ministry"])["revoked"], "ministry");
@@ -35,7 +55,7 @@ fn a_revocation_is_not_called_done_before_the_gateway_took_it() {
     process::signal(gateway, Signal::SIGSTOP);
     let said = state.fails(&["key", "revoke", "ministry"]);
     assert!(said.contains("the change is kept") && said.contains("nabi logs gateway"), "{said}");
-    assert_eq!(state.done(&["key", "list"])["keys"], serde_json::json!(["demo"]));
+    assert_eq!(state.done(&["key", "list"])["keys"], keys(&["demo"]));
     process::signal(gateway, Signal::SIGCONT);
     let client = up.client().with_key(&key);
     wait_for("it is refused", || (client.get("/v1/models").status == 401).then_some(()));
@@ -57,10 +77,10 @@ fn an_appliance_without_models_says_so() {
     let state = State::empty();
     let up = state.up(&[]);
     let status = state.status();
-    assert_eq!((&status["ready"], &status["engines"]), (&false.into(), &serde_json::json!([])));
+    assert_eq!((&status["ready"], &status["engines"]), (&false.into(), &json!([])));
     assert_eq!(status["address"], up.address());
-    assert_eq!(up.client().get("/v1/models").body["data"], serde_json::json!([]));
-    assert_eq!(up.client().say("none", "hello", serde_json::json!({})).error(), (404, "model_not_found"));
+    assert_eq!(up.client().get("/v1/models").body["data"], json!([]));
+    assert_eq!(up.client().say("none", "hello", json!({})).error(), (404, "model_not_found"));
     let version = state.done(&["version"]);
     assert!(text(&version["version"]["pack"]).contains("llama-cpp"), "{version}");
     let logs = state.done(&["logs", "gateway", "-n", "5"]);

@@ -1,11 +1,12 @@
 //! The appliance as its operator and its API users meet it: `nabi up`, verbs, HTTPS.
 
+mod aliases;
 mod drain;
 mod faults;
 mod import;
 mod keys;
 mod models;
-mod openai;
+mod settings;
 mod together;
 mod up;
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt as _;
 
 use nabi_makers::{Kind, Model, Tokenizer, tokenizer_folder};
 use nabi_model_corpus::gguf::Gguf;
+use nabi_models::manifest::MANIFEST_NAME;
 use nabi_tests::appliance::State;
 use nabi_tests::programs::demo_model;
 use serde_json::json;
@@ -23,14 +24,14 @@ fn a_model_lives_from_import_to_removal() {
     let again = state.done(&["model", "import", argument(&tiny.path()), "--name", TINY]);
     assert_eq!(&again["imported"], summary, "the same content may come twice");
     let listed = |served: bool| json!([{"summary": summary, "served": served}]);
-    assert_eq!(state.done(&["model", "list"])["models"], listed(false));
+    assert_eq!(state.done(&["model", "list"])["models"]["stored"], listed(false));
     let verified = state.done(&["model", "verify", TINY]);
     assert_eq!(verified["verified"], json!({"name": TINY, "files": 1, "bytes": summary["bytes"]}));
 
     let serving = state.done(&["model", "serve", TINY]);
     assert!(serving["serving"]["card"]["first_token_ms"].as_u64().is_some_and(|ms| ms > 0), "{serving}");
     up.client().say(TINY, "hello", json!({"max_tokens": 3})).text();
-    assert_eq!(state.done(&["model", "list"])["models"], listed(true));
+    assert_eq!(state.done(&["model", "list"])["models"]["stored"], listed(true));
     assert!(state.fails(&["model", "remove", TINY]).contains("nabi model stop"));
 
     assert_eq!(state.done(&["model", "stop", TINY])["stopped"], TINY);
@@ -54,9 +55,13 @@ fn without_json_a_person_can_read_it() {
             vec![format!("served  {TINY}: deepseek2, "), " parameters, F32, context 5120".into()],
         ),
         (&["model", "verify", TINY], vec![format!("{TINY}: 1 files, "), "all as imported".into()]),
-        (&["key", "list"], vec!["demo\n".into()]),
+        (&["key", "list"], vec!["inference  demo\n".into()]),
         (&["ca"], vec!["-----BEGIN CERTIFICATE-----\n".into(), "SHA-256 ".into()]),
-        (&["logs", "supervisor"], vec!["supervisor: ".into(), "the first token is proven".into()]),
+        (
+            &["logs", "supervisor"],
+            vec!["supervisor: 20".into(), " INFO the first token is proven model=".into()],
+        ),
+        (&["alias", "list"], vec!["nabi alias set NAME MODEL".into()]),
         (&["version"], vec!["engine wire ".into(), "pack llama-cpp".into()]),
     ] {
         let output = state.verb_command(verb).output().expect("nabi runs");
@@ -66,6 +71,25 @@ fn without_json_a_person_can_read_it() {
             assert!(said.contains(&words), "{verb:?}: {words:?} in {said}");
         }
     }
+}
+
+#[test]
+fn a_model_with_a_damaged_manifest_is_named_and_can_be_replaced() {
+    let state = State::empty();
+    let _up = state.up(&[]);
+    let tiny = tiny();
+    let path = tiny.path();
+    state.done(&["model", "import", argument(&path), "--name", "whole"]);
+    state.done(&["model", "import", argument(&path), "--name", TINY]);
+    fs::write(state.path("models").join(TINY).join(MANIFEST_NAME), "{").expect("written");
+    let listed = state.done(&["model", "list"]);
+    assert_eq!(state.models(), ["whole"], "it hides no other");
+    let damaged = listed["models"]["damaged"].as_array().expect("a list");
+    assert_eq!((damaged.len(), &damaged[0]["name"]), (1, &TINY.into()));
+    assert!(damaged[0]["reason"].as_str().is_some_and(|reason| reason.contains("import the model again")));
+    assert!(state.fails(&["model", "serve", TINY]).contains("import the model again"));
+    state.done(&["model", "remove", TINY]);
+    assert_eq!(state.done(&["model", "list"])["models"]["damaged"], json!([]));
 }
 
 #[test]
@@ -114,7 +138,7 @@ fn a_model_that_the_engine_cannot_load_is_not_kept_served() {
     let said = state.fails(&["model", "serve", "empty-llama"]);
     assert!(said.contains("empty-llama cannot be served: "), "{said}");
     assert_eq!(state.status()["engines"], json!([]), "it is not tried again");
-    assert_eq!(state.done(&["model", "list"])["models"][0]["served"], false);
+    assert_eq!(state.done(&["model", "list"])["models"]["stored"][0]["served"], false);
 }
 
 #[test]

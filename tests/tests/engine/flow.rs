@@ -61,7 +61,7 @@ async fn an_aborted_answer_frees_its_slot_in_mid_prompt_and_in_mid_answer() {
         client.stats_until("it runs", |stats| stats.running == 1).await;
         client.send(ToEngine::Abort { id: prompting }).await;
         let aborted = client.end(prompting).await;
-        in_mid_answer = !aborted.deltas.is_empty();
+        in_mid_answer = !aborted.token_ids().is_empty();
         assert_eq!(aborted.reason(), FinishReason::Aborted);
         assert_eq!(client.stats().await.kv_used_tokens, 0);
         assert_eq!(client.answer(request()).await.token_ids(), expected);
@@ -81,7 +81,7 @@ async fn a_request_that_waits_can_be_aborted() {
     client.stats_until("the second request waits", |stats| stats.waiting == 1).await;
     client.send(ToEngine::Abort { id: waiting }).await;
     let aborted = client.end(waiting).await;
-    assert_eq!((aborted.reason(), aborted.deltas.len()), (FinishReason::Aborted, 0));
+    assert_eq!((aborted.reason(), aborted.token_ids().len()), (FinishReason::Aborted, 0));
     client.next_delta(running).await;
 }
 

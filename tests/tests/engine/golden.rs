@@ -3,8 +3,8 @@
 use nabi_domain::Piece;
 use nabi_makers::Kind;
 use nabi_tests::engine::{self, Answer, Client, Engine, Golden, GoldenAnswer, Tiny, greedy};
-use nabi_wire::config::{EngineConfig, KvFormat};
-use nabi_wire::engine::{FinishReason, Generate};
+use nabi_wire::config::EngineConfig;
+use nabi_wire::engine::{FinishReason, Generate, Sampling, ToEngine};
 
 /// Between a token's log-probability here and in the reference. The kernels of different CPUs round
 /// differently; 3e-5 was measured.
@@ -14,9 +14,8 @@ const SEQUENCES_MAX: u32 = 4;
 /// The layers of the tiny DeepSeek-V3.
 const V3_LAYERS: usize = 4;
 
-/// As the reference computes.
 fn config(model: &Tiny) -> EngineConfig {
-    EngineConfig { kv: KvFormat::F32, sequences_max: SEQUENCES_MAX, ..engine::config(&model.path()) }
+    EngineConfig { sequences_max: SEQUENCES_MAX, ..engine::exact(&model.path()) }
 }
 
 fn golden(kind: Kind) -> Vec<GoldenAnswer> {
@@ -32,7 +31,7 @@ async fn request(client: &mut Client, row: &GoldenAnswer) -> Generate {
     let bos = Piece::Token(bos.expect("it is a token").id);
     let pieces = vec![bos, Piece::Text(row.prompt.clone())];
     assert_eq!(client.tokenize(pieces.clone()).await, row.prompt_ids, "{}", row.name);
-    Generate { logprobs: true, ..greedy(pieces, row.token_ids.len() as u32) }
+    Generate { logprobs: Some(0), ..greedy(pieces, row.token_ids.len() as u32) }
 }
 
 /// The distance of log-probabilities, where the tokens are the same.
@@ -79,6 +78,50 @@ async fn deepseek_v2_answers_as_the_reference_alone_and_together() {
 #[tokio::test]
 async fn deepseek_v2_lite_answers_as_the_reference_alone_and_together() {
     answers_are_those_of_the_reference(Kind::DeepseekV2Lite).await;
+}
+
+/// Prompts and answers of all lengths, that come and go in no order, beside others that are drawn at
+/// random or aborted: each greedy answer is the reference's.
+async fn answers_do_not_depend_on_their_neighbours(kind: Kind) {
+    let model = Tiny::make(kind, None);
+    let (_engine, mut client) =
+        Engine::ready(&EngineConfig { sequences_max: 16, queue_requests_max: 128, ..config(&model) }).await;
+    let golden = golden(kind);
+    let (mut greedy, mut others) = (Vec::new(), Vec::new());
+    for (round, row) in golden.iter().cycle().take(40).enumerate() {
+        let request = request(&mut client, row).await;
+        let tokens_max = 1 + (round as u32 * 7) % row.token_ids.len() as u32;
+        greedy.push((row, client.start(Generate { tokens_max: Some(tokens_max), ..request.clone() }).await));
+        if round % 3 == 0 {
+            let sampling = Sampling { seed: Some(round as u64), ..Sampling::default() };
+            let pieces = vec![request.pieces.clone(); 1 + round % 4].concat();
+            let noise = Generate { pieces, sampling, tokens_max: Some(60), ..request };
+            others.push(client.start(noise).await);
+        }
+        if round % 5 == 4 {
+            client.send(ToEngine::Abort { id: others[others.len() - 1] }).await;
+        }
+    }
+    for (row, id) in greedy {
+        let ids = client.end(id).await.token_ids();
+        assert_eq!(ids, row.token_ids[..ids.len()], "{}", row.name);
+        assert!(!ids.is_empty());
+    }
+    for id in others {
+        client.end(id).await;
+    }
+    let shared = client.stats().await.last_step_sequences;
+    assert!(shared.iter().any(|&sequences| sequences >= 8), "{shared:?}");
+}
+
+#[tokio::test]
+async fn sixteen_mixed_requests_of_deepseek_v3_join_and_leave() {
+    answers_do_not_depend_on_their_neighbours(Kind::DeepseekV3).await;
+}
+
+#[tokio::test]
+async fn sixteen_mixed_requests_of_deepseek_v2_lite_join_and_leave() {
+    answers_do_not_depend_on_their_neighbours(Kind::DeepseekV2Lite).await;
 }
 
 /// The vectors would notice an error in any layer.

@@ -3,11 +3,16 @@
 //! No test's verdict depends on time: each waits for what must come, with a deadline that only a
 //! hang meets. An answer that must still run when something happens is one that only its test ends.
 
+mod embed;
 mod flow;
 mod golden;
+mod grammar;
 mod life;
+mod prefix;
 mod refusals;
 mod sampling;
+mod scores;
+mod sharing;
 mod texts;
 
 use nabi_domain::Piece;

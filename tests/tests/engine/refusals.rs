@@ -141,7 +141,7 @@ async fn clients_of_another_version_or_without_manners() {
     let twice = heard(engine.stream().await, vec![ours(), ours()]).await;
     assert!(matches!(twice[..], [FromEngine::Greeting(_), FromEngine::Ready(_)]), "{twice:?}");
 
-    let same_id = || ToEngine::Generate(endless());
+    let same_id = || ToEngine::Generate(Box::new(endless()));
     heard(engine.stream().await, vec![ours(), same_id(), same_id()]).await;
     client.stats_until("its request is over too", |stats| stats.running == 0 && stats.waiting == 0).await;
 

@@ -1,7 +1,8 @@
 //! How tokens are chosen, and where answers end.
 
+use nabi_domain::Piece;
 use nabi_prompt::{Chat, Template};
-use nabi_tests::engine::{self, Client, Engine, Spelling, greedy};
+use nabi_tests::engine::{self, Client, Engine, Spelling, delta_text, greedy};
 use nabi_tests::programs::demo_model;
 use nabi_wire::engine::{FinishReason, Generate, Sampling};
 use serde_json::json;
@@ -16,13 +17,13 @@ async fn demo() -> (Engine, Client) {
 
 fn sampled(seed: u64) -> Generate {
     let sampling = Sampling { seed: Some(seed), ..Sampling::default() };
-    Generate { sampling, logprobs: true, ..greedy(text(STORY), 24) }
+    Generate { sampling, logprobs: Some(0), ..greedy(text(STORY), 24) }
 }
 
 #[tokio::test]
 async fn the_likeliest_tokens_are_always_the_same() {
     let (_engine, mut client) = demo().await;
-    let request = Generate { logprobs: true, ..greedy(text(STORY), 24) };
+    let request = Generate { logprobs: Some(0), ..greedy(text(STORY), 24) };
     let (first, second) = (client.answer(request.clone()).await, client.answer(request).await);
     assert_eq!(first.token_ids(), second.token_ids());
     assert_eq!(first.logprobs(), second.logprobs());
@@ -32,7 +33,7 @@ async fn the_likeliest_tokens_are_always_the_same() {
 async fn a_seed_gives_the_same_text_twice_and_others_give_others() {
     let (_engine, mut client) = demo().await;
     let (first, again) = (client.answer(sampled(7)).await, client.answer(sampled(7)).await);
-    assert_eq!(first.deltas.len(), 24);
+    assert_eq!(first.token_ids().len(), 24);
     assert_eq!((first.token_ids(), first.logprobs()), (again.token_ids(), again.logprobs()));
     assert_ne!(first.token_ids(), client.answer(sampled(8)).await.token_ids());
 
@@ -91,9 +92,13 @@ async fn an_answer_ends_at_the_end_token_which_is_not_shown() {
     let chat = Chat { messages, add_generation_prompt: true, ..Chat::default() };
     let answer = client.answer(greedy(template.render(&chat).expect("a good chat"), 200)).await;
     assert_eq!(answer.reason(), FinishReason::Stop);
-    assert_eq!(answer.usage().completion_tokens as usize, answer.token_ids().len() + 1);
-    let added = client.card.added_tokens.iter().map(|token| token.id);
-    assert!(!added.into_iter().any(|id| answer.token_ids().contains(&id)), "{answer:?}");
+    let ids = answer.token_ids();
+    assert_eq!(answer.usage().completion_tokens as usize, ids.len());
+    let is_added = |id: &u32| client.card.added_tokens.iter().any(|token| token.id == *id);
+    assert_eq!(ids.iter().position(is_added), Some(ids.len() - 1), "the end token is told: {answer:?}");
+    assert!(
+        answer.deltas.iter().flat_map(|delta| &delta.pieces).all(|piece| matches!(piece, Piece::Text(_)))
+    );
 }
 
 /// A stop string of the last letter of one token and the first of the next, for each such border.
@@ -104,8 +109,8 @@ async fn stop_strings_are_found_over_the_borders_of_tokens_and_never_shown() {
     let text_of_all = whole.text();
     assert_eq!(text_of_all, Spelling::read(&demo_model()).text(&whole.token_ids()));
     for pair in whole.deltas.windows(2) {
-        let last = pair[0].text.chars().next_back().expect("a token of letters");
-        let stop: String = [last].into_iter().chain(pair[1].text.chars().take(2)).collect();
+        let last = delta_text(&pair[0]).chars().next_back().expect("a token of letters");
+        let stop: String = [last].into_iter().chain(delta_text(&pair[1]).chars().take(2)).collect();
         let request = Generate { stop: vec!["never".into(), stop.clone()], ..greedy(text(STORY), 12) };
         let answer = client.answer(request).await;
         let before = text_of_all.split(&stop).next().expect("split gives at least one part");

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::place::Place;
 use crate::error::FieldError;
+use crate::request::place::Place;
 
 /// Messages of one request.
 pub(crate) const MESSAGES_MAX: usize = nabi_prompt::CHAT_MESSAGES_MAX;
@@ -12,9 +12,40 @@ pub(crate) const CONTENT_PARTS_MAX: usize = 1024;
 /// Tool calls of one message.
 pub(crate) const TOOL_CALLS_MAX: usize = 128;
 
+pub(crate) const MESSAGES_SCHEMA: &str = r#"{"type": "array", "minItems": 1, "maxItems": 4096, "items": {"type": "object",
+    "properties": {"role": {"enum": ["system", "developer", "user", "assistant", "tool"]},
+        "content": {"anyOf": [{"type": ["string", "null"]}, {"type": "array", "items": {"type": "object", "properties":
+            {"type": {"const": "text"}, "text": {"type": "string"}}, "required": ["type", "text"], "additionalProperties": false}}]},
+        "name": {"type": ["string", "null"]}, "reasoning_content": {"type": ["string", "null"]},
+        "tool_calls": {"type": ["array", "null"], "maxItems": 128, "items": {"type": "object", "properties": {
+            "id": {"type": "string"}, "type": {"const": "function"}, "index": {"type": ["integer", "null"], "minimum": 0, "maximum": 4294967295},
+            "function": {"type": "object", "properties": {"name": {"type": "string"}, "arguments": {"type": "string"}},
+                "required": ["name", "arguments"], "additionalProperties": false}},
+            "required": ["id", "type", "function"], "additionalProperties": false}},
+        "tool_call_id": {"type": ["string", "null"]}, "refusal": {"type": "null"}, "audio": {"type": "null"},
+        "function_call": {"type": "null"}, "annotations": {"type": ["array", "null"], "maxItems": 0}},
+    "required": ["role"], "additionalProperties": false,
+    "if": {"properties": {"role": {"const": "assistant"}}},
+    "then": {"anyOf": [{"required": ["content"], "properties": {"content": {"type": ["string", "array"]}}},
+        {"required": ["tool_calls"], "properties": {"tool_calls": {"type": "array", "minItems": 1}}}]},
+    "else": {"required": ["content"], "properties": {"content": {"type": ["string", "array"]}},
+        "if": {"properties": {"role": {"const": "tool"}}},
+        "then": {"required": ["tool_call_id"], "properties": {"tool_call_id": {"type": "string"}}},
+        "else": {"properties": {"tool_call_id": {"type": "null"}}}},
+    "allOf": [{"if": {"properties": {"role": {"const": "assistant"}}},
+        "then": {"properties": {"tool_call_id": {"type": "null"}}},
+        "else": {"properties": {"reasoning_content": {"type": "null"}, "tool_calls": {"type": "null"}, "annotations": {"type": "null"}}}}]}}"#;
+
+/// All messages of a chat, of which there must be one.
+pub(crate) fn read_all(place: &Place<'_>) -> Result<Vec<Value>, FieldError> {
+    let messages: Vec<_> =
+        place.items(MESSAGES_MAX)?.map(|message| read(&message)).collect::<Result<_, _>>()?;
+    if messages.is_empty() { Err(place.invalid("must hold at least one message")) } else { Ok(messages) }
+}
+
 /// Checks a message and gives it as templates take it: content is one string, and what OpenAI
 /// calls a developer is a system to them.
-pub(crate) fn read(message: &Place<'_>) -> Result<Value, FieldError> {
+fn read(message: &Place<'_>) -> Result<Value, FieldError> {
     let role = role(message)?;
     let mut read = Map::new();
     read.insert("role".into(), role.into());
@@ -39,6 +70,9 @@ pub(crate) fn read(message: &Place<'_>) -> Result<Value, FieldError> {
                 }
             }
             "tool_call_id" if role == "tool" => {
+                read.insert(name.into(), place.string()?.into());
+            }
+            "reasoning_content" if role == "assistant" => {
                 read.insert(name.into(), place.string()?.into());
             }
             // SDKs send an answer back with all its fields.
@@ -103,8 +137,10 @@ fn tool_call(call: &Place<'_>) -> Result<Value, FieldError> {
     function.required("name")?.string()?;
     function.required("arguments")?.string()?;
     for (name, place) in call.fields()? {
-        if !matches!(name, "id" | "type" | "function" | "index") {
-            return Err(place.unknown());
+        match name {
+            "id" | "type" | "function" => {}
+            "index" => drop(place.integer(0, i64::from(u32::MAX))?),
+            _ => return Err(place.unknown()),
         }
     }
     for (name, place) in function.fields()? {
@@ -112,5 +148,10 @@ fn tool_call(call: &Place<'_>) -> Result<Value, FieldError> {
             return Err(place.unknown());
         }
     }
-    Ok(call.value.clone())
+    // Where it was in a stream is no part of a call.
+    let mut read = call.value.clone();
+    if let Some(fields) = read.as_object_mut() {
+        fields.shift_remove("index");
+    }
+    Ok(read)
 }

@@ -8,16 +8,23 @@ use std::sync::Arc;
 
 use futures_util::{Sink, SinkExt, StreamExt};
 use nabi_prompt::TemplateError;
-use nabi_wire::engine::{ENGINE_WIRE_VERSION, FromEngine, Greeting, Refusal, ToEngine};
+use nabi_wire::engine::{ENGINE_WIRE_VERSION, FromEngine, Greeting, Refusal, Stats, ToEngine};
 use nabi_wire::frame::{self, FrameError};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Duration, Instant};
 
-use super::session::{Command, End, Model, Pending, Session};
+use super::answer::{Event, Failure, Pending, READ_STALL_MS_MAX};
+use super::session::{Command, Model, Session};
 
 /// Past so many unsent bytes no further request is taken from the queue.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
+/// Past so many unanswered questions for its figures, the engine is asked no further ones.
+const STATS_UNANSWERED_MAX: usize = 16;
+
+/// How often answers are looked for that nobody takes.
+const STALL_LOOK_INTERVAL_MS: u64 = READ_STALL_MS_MAX / 4;
 
 /// Why there is no session, or no longer.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +60,8 @@ pub(super) struct Connection {
     commands: mpsc::UnboundedReceiver<Command>,
     /// Requests that the engine has not ended.
     requests: HashMap<u64, Pending>,
+    /// Questions for its figures that the engine has not answered.
+    stats: HashMap<u64, oneshot::Sender<Stats>>,
 }
 
 /// Connects, and waits until the model is loaded, which may take as long as it takes.
@@ -77,7 +86,7 @@ pub(super) async fn open(socket: &Path) -> Result<Opened, ConnectionError> {
         }
     };
     let (session, commands) = Session::new(Model::new(card)?);
-    let connection = Connection { reader, writer, commands, requests: HashMap::new() };
+    let connection = Connection { reader, writer, commands, requests: HashMap::new(), stats: HashMap::new() };
     Ok(Opened { session: Arc::new(session), connection })
 }
 
@@ -92,8 +101,22 @@ impl Connection {
         mut self,
         publish: &watch::Sender<Option<Arc<Session>>>,
     ) -> Result<(), ConnectionError> {
+        let ended = self.carry(publish).await;
+        // First, so that a request which is told that it was not sent does not come here again.
+        publish.send_replace(None);
+        self.commands.close();
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Ask { mut pending, .. } = command {
+                pending.fail(Failure::NotSent);
+            }
+        }
+        ended
+    }
+
+    async fn carry(&mut self, publish: &watch::Sender<Option<Arc<Session>>>) -> Result<(), ConnectionError> {
         let mut unsent = false;
         let mut retired = false;
+        let mut look = tokio::time::interval(Duration::from_millis(STALL_LOOK_INTERVAL_MS));
         loop {
             let room = self.writer.write_buffer().len() < UNSENT_BYTES_MAX;
             tokio::select! {
@@ -108,7 +131,8 @@ impl Connection {
                     sent?;
                     unsent = false;
                 }
-                frame = next(&mut self.reader) => unsent |= self.answer(frame?),
+                frame = next(&mut self.reader) => self.answer(frame?),
+                _ = look.tick() => unsent |= self.end_stalled(),
                 () = publish.closed(), if !retired => {
                     // The last holders are now the answers under way.
                     publish.send_replace(None);
@@ -120,14 +144,25 @@ impl Connection {
 
     fn take(&mut self, command: Command) {
         match command {
-            Command::Generate(generate, mut pending) => {
-                let id = generate.id;
-                match self.put(ToEngine::Generate(generate)) {
-                    Ok(()) => drop(self.requests.insert(id, pending)),
-                    Err(error) => pending.end(End::Refused(Refusal::Failed { what: error.to_string() })),
+            Command::Ask { id, request, mut pending } => match self.put(request) {
+                Ok(()) => drop(self.requests.insert(id, pending)),
+                Err(error) => {
+                    pending.fail(Failure::Refused(Refusal::Failed { what: error.to_string() }));
+                }
+            },
+            Command::Credit { id, tokens } => {
+                if self.requests.contains_key(&id) {
+                    self.put(ToEngine::Credit { id, tokens }).expect("credit is a small frame");
                 }
             }
             Command::Abort { id } => self.abort(id),
+            Command::Stats { id, answer } => {
+                // An engine that does not answer is asked no more.
+                if self.stats.len() < STATS_UNANSWERED_MAX {
+                    self.stats.insert(id, answer);
+                    self.put(ToEngine::Stats { id }).expect("a question is a small frame");
+                }
+            }
         }
     }
 
@@ -145,34 +180,55 @@ impl Connection {
         }
     }
 
-    /// Passes a frame on to whom it concerns; true when there is something to send back.
-    fn answer(&mut self, frame: FromEngine) -> bool {
+    /// Ends the answers that nobody takes; true when there were any.
+    fn end_stalled(&mut self) -> bool {
+        let now = Instant::now();
+        let stalled = |(id, pending): (&u64, &mut Pending)| pending.is_stalled(now).then_some(*id);
+        let stalled: Vec<u64> = self.requests.iter_mut().filter_map(stalled).collect();
+        for id in &stalled {
+            if let Some(pending) = self.requests.get_mut(id) {
+                pending.fail(Failure::ReadTooSlowly);
+            }
+            self.abort(*id);
+        }
+        !stalled.is_empty()
+    }
+
+    /// Passes a frame on to whom it concerns.
+    fn answer(&mut self, frame: FromEngine) {
         match frame {
             FromEngine::Delta(delta) => {
-                let id = delta.id;
-                let Some(pending) = self.requests.get_mut(&id) else { return false };
-                let kept_up = pending.delta(delta);
-                if !kept_up {
-                    pending.end(End::ReadTooSlowly);
-                    self.abort(id);
+                if let Some(pending) = self.requests.get_mut(&delta.id) {
+                    pending.pass(Event::Delta(delta));
                 }
-                !kept_up
             }
-            FromEngine::Finish { id, reason, usage } => self.end(id, End::Finished { reason, usage }),
-            FromEngine::Refused { id, refusal } => self.end(id, End::Refused(refusal)),
-            // Not asked for by the gateway, or said before.
-            FromEngine::Greeting(_)
-            | FromEngine::Loading { .. }
-            | FromEngine::Ready(_)
-            | FromEngine::Tokens { .. }
-            | FromEngine::Stats { .. } => false,
+            FromEngine::Prompt { id, tokens } => {
+                if let Some(pending) = self.requests.get_mut(&id) {
+                    pending.pass(Event::Prompt(tokens));
+                }
+            }
+            FromEngine::Finish { id, usage } => self.end(id, Event::Finished(usage)),
+            FromEngine::Embedded { id, vectors, usage } => self.end(id, Event::Embedded(vectors, usage)),
+            FromEngine::Tokens { id, tokens } => self.end(id, Event::Tokens(tokens)),
+            FromEngine::Refused { id, refusal } => {
+                if let Some(mut pending) = self.requests.remove(&id) {
+                    pending.fail(Failure::Refused(refusal));
+                }
+            }
+            FromEngine::Stats { id, stats } => {
+                if let Some(answer) = self.stats.remove(&id) {
+                    // Who asked may not wait any longer.
+                    let _ = answer.send(*stats);
+                }
+            }
+            // Said before.
+            FromEngine::Greeting(_) | FromEngine::Loading { .. } | FromEngine::Ready(_) => {}
         }
     }
 
-    fn end(&mut self, id: u64, end: End) -> bool {
+    fn end(&mut self, id: u64, event: Event) {
         if let Some(mut pending) = self.requests.remove(&id) {
-            pending.end(end);
+            pending.pass(event);
         }
-        false
     }
 }

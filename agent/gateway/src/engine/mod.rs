@@ -2,6 +2,8 @@
 //! until the model is loaded, then carries requests and answers until the connection is lost, and
 //! begins again.
 
+mod answer;
+mod begin;
 mod connection;
 mod session;
 
@@ -11,8 +13,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub(crate) use answer::{Answer, Event, Origin};
+pub(crate) use begin::{Begun, begin, events};
 use connection::Opened;
-pub(crate) use session::{Answer, End, Event, Session};
+pub(crate) use session::Session;
 
 /// First wait before another try to connect.
 const RECONNECT_WAIT_MS_MIN: u64 = 20;
@@ -79,7 +83,6 @@ async fn serve(socket: &Path, opened: Opened, publish: &watch::Sender<Option<Arc
     tracing::info!(socket = %socket.display(), model = %card.name, engine = card.engine, "the engine is ready");
     publish.send_replace(Some(session));
     let ended = connection.run(publish).await;
-    publish.send_replace(None);
     match ended {
         Ok(()) => tracing::info!(socket = %socket.display(), "the engine's connection is closed"),
         Err(error) => {

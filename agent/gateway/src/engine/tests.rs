@@ -7,15 +7,18 @@ use futures_util::{SinkExt, StreamExt};
 use nabi_domain::Piece;
 use nabi_stub_engine::{Controls, Rule, Script, Step};
 use nabi_wire::engine::{
-    CONNECTION_REQUESTS_MAX, FromEngine, Generate, Greeting, Refusal, Sampling, ToEngine,
+    CONNECTION_REQUESTS_MAX, Delta, FromEngine, Generate, Greeting, Refusal, ToEngine, Usage,
 };
 use nabi_wire::frame::{self, FRAME_BYTES_MAX};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
+use super::answer::{Pending, READ_STALL_MS_MAX};
 use super::connection::ConnectionError;
-use super::session::ANSWER_DELTAS_MAX;
-use super::{Answer, Arc, End, Engine, Event, Opened, Session, connection};
+use super::session::Model;
+use super::{Answer, Arc, Engine, Event, Opened, Origin, Session, answer, connection};
 use crate::error::ApiError;
 
 /// Longest wait for what must come.
@@ -36,53 +39,95 @@ async fn session(steps: Vec<Step>) -> (Arc<Session>, Engine, Controls, TempDir) 
 }
 
 fn request(text: impl Into<String>) -> Generate {
-    Generate {
-        id: 0,
-        pieces: vec![Piece::Text(text.into())],
-        sampling: Sampling::default(),
-        stop: Vec::new(),
-        tokens_max: None,
-        logprobs: false,
-    }
+    Generate::new(0, vec![Piece::Text(text.into())])
 }
 
-/// The text of an answer, and its end.
-async fn collect(mut answer: Answer) -> (usize, Result<End, ApiError>) {
+const ORIGIN: Origin = Origin { prompt: "messages", grammar: None };
+
+/// The deltas of an answer, and its end.
+async fn collect(mut answer: Answer) -> (usize, Result<Usage, ApiError>) {
     let mut deltas = 0;
     loop {
         match answer.next().await {
             Ok(Event::Delta(_)) => deltas += 1,
-            Ok(Event::End(end)) => return (deltas, Ok(end)),
+            Ok(Event::Finished(usage)) => return (deltas, Ok(usage)),
+            Ok(other) => panic!("{other:?} was not asked for"),
             Err(error) => return (deltas, Err(error)),
         }
     }
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_ended_and_holds_up_no_other() {
-    let mut steps = vec![Step::Text("x".into()); ANSWER_DELTAS_MAX + 10];
-    steps.push(Step::Hold);
-    let (session, _engine, mut controls, _folder) = session(steps).await;
-    let unread = Arc::clone(&session).generate(request("play")).expect("a place");
-    let aborted = async {
-        while let Some(frame) = controls.received.recv().await {
-            if matches!(frame, ToEngine::Abort { .. }) {
-                return;
-            }
+async fn the_engine_may_send_as_much_more_as_was_taken() {
+    let (session, _engine, mut controls, _folder) = session(vec![Step::Text("x".into()); 99]).await;
+    let bounded = Generate { credit_tokens: 8, ..request("play") };
+    let (deltas, end) = collect(session.generate(bounded, ORIGIN).expect("a place")).await;
+    assert_eq!((deltas, end.expect("it ends").completion_tokens), (100, 99));
+    let mut credits = Vec::new();
+    while let Ok(frame) = controls.received.try_recv() {
+        if let ToEngine::Credit { tokens, .. } = frame {
+            credits.push(tokens);
         }
-    };
-    tokio::time::timeout(DEADLINE, aborted).await.expect("the answer is aborted");
-    let (_, other) = collect(Arc::clone(&session).generate(request("echo")).expect("a place")).await;
-    assert!(matches!(other, Ok(End::Finished { .. })), "{other:?}");
+    }
+    // The last may still be on its way when the answer is over.
+    assert!((23..=24).contains(&credits.len()) && credits.iter().all(|tokens| *tokens == 4), "{credits:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_ended_and_holds_up_no_other() {
+    let steps = vec![Step::Text("a".into()), Step::Text("b".into()), Step::Hold];
+    let (session, _engine, mut controls, _folder) = session(steps).await;
+    let mut unread = session.generate(request("play"), ORIGIN).expect("a place");
+    assert!(matches!(unread.next().await, Ok(Event::Delta(_))));
+    // From here on time passes whenever nothing else happens.
+    tokio::time::pause();
+    while !matches!(controls.received.recv().await.expect("the engine runs"), ToEngine::Abort { .. }) {}
+    tokio::time::resume();
+    let (_, other) = collect(session.generate(request("echo"), ORIGIN).expect("a place")).await;
+    assert!(other.is_ok(), "{other:?}");
     let (deltas, end) = collect(unread).await;
-    assert!(matches!(end, Ok(End::ReadTooSlowly)), "{end:?}");
-    assert_eq!(deltas, ANSWER_DELTAS_MAX);
+    assert!(matches!(end, Err(ApiError::ReadTooSlowly)), "{end:?}");
+    assert_eq!(deltas, 1);
+}
+
+#[test]
+fn only_what_waits_for_a_client_can_be_stalled() {
+    let (session, _commands) = Session::new(Model::new(nabi_stub_engine::card()).expect("a model"));
+    let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("free");
+    let (mut pending, mut answer) = answer::channel(1, Arc::new(session), slot, ORIGIN, 8);
+    let begin = Instant::now();
+    let is_stalled_at = |times, pending: &mut Pending| {
+        pending.is_stalled(begin + times * Duration::from_millis(READ_STALL_MS_MAX))
+    };
+    assert!(!is_stalled_at(9, &mut pending), "a slow engine is not the client's fault");
+    pending.pass(Event::Delta(Delta::default()));
+    pending.pass(Event::Delta(Delta::default()));
+    assert!(is_stalled_at(10, &mut pending));
+    assert!(answer.ready().is_some());
+    assert!(!is_stalled_at(11, &mut pending), "it has just taken one");
+    assert!(is_stalled_at(12, &mut pending));
+    assert!(answer.ready().is_some());
+    assert!(!is_stalled_at(20, &mut pending), "it has taken all");
+}
+
+#[tokio::test]
+async fn what_no_engine_was_sent_may_go_to_another() {
+    let (session, engine, _controls, _folder) = session(vec![Step::Die]).await;
+    let (_, end) = collect(session.generate(request("play"), ORIGIN).expect("a place")).await;
+    let lost = end.expect_err("it died");
+    assert!(matches!(lost, ApiError::EngineLost) && !lost.is_untouched());
+    engine.session.clone().wait_for(Option::is_none).await.expect("the task runs");
+    let after = match session.generate(request("play"), ORIGIN) {
+        Ok(answer) => collect(answer).await.1.expect_err("nobody is there"),
+        Err(error) => error,
+    };
+    assert!(after.is_untouched(), "{after:?}");
 }
 
 #[tokio::test]
 async fn requests_past_the_limit_are_refused_until_the_engine_ends_others() {
     let (session, _engine, _controls, _folder) = session(vec![Step::Hold]).await;
-    let generate = || Arc::clone(&session).generate(request("play"));
+    let generate = || session.generate(request("play"), ORIGIN);
     let mut answers: Vec<_> = (0..CONNECTION_REQUESTS_MAX).map(|_| generate().expect("a place")).collect();
     assert!(matches!(generate(), Err(ApiError::Busy)));
     answers.pop();
@@ -97,12 +142,14 @@ async fn requests_past_the_limit_are_refused_until_the_engine_ends_others() {
 #[tokio::test]
 async fn a_request_larger_than_a_frame_fails_alone() {
     let (session, _engine, _controls, _folder) = session(vec![Step::Hold]).await;
-    let large = Arc::clone(&session).generate(request("x".repeat(FRAME_BYTES_MAX))).expect("a place");
+    let large = session.generate(request("x".repeat(FRAME_BYTES_MAX)), ORIGIN).expect("a place");
     let (_, end) = collect(large).await;
-    assert!(matches!(end, Ok(End::Refused(Refusal::Failed { .. }))), "{end:?}");
-    let (deltas, end) = collect(session.generate(request("one two")).expect("a place")).await;
-    assert_eq!(deltas, 2);
-    assert!(matches!(end, Ok(End::Finished { .. })), "{end:?}");
+    let failed = matches!(&end, Err(ApiError::Refused { refusal: Refusal::Failed { .. }, .. }));
+    assert!(failed, "{end:?}");
+    let (deltas, end) = collect(session.generate(request("one two"), ORIGIN).expect("a place")).await;
+    // Two words, and the end of the choice.
+    assert_eq!(deltas, 3);
+    assert!(end.is_ok(), "{end:?}");
 }
 
 /// Opens a connection to a program that greets with this.

@@ -2,7 +2,7 @@
 
 use nabi_domain::ChatTemplate;
 use nabi_stub_engine::{Script, Step, card};
-use nabi_wire::engine::Refusal;
+use nabi_wire::engine::{FinishReason, Refusal};
 use rustls::version::TLS13;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -34,7 +34,7 @@ async fn without_a_valid_key_nothing_is_served() {
 async fn what_is_not_served_says_so() {
     let (gateway, _engine) = Gateway::start(Script::default()).await;
     for path in
-        ["/", "/v1", "/v1/chat", "/v1/completions", "/v1/models/", "/v1/models/a/b", "/admin", "/v1//models"]
+        ["/", "/v1", "/v1/chat", "/v1/completion", "/v1/models/", "/v1/models/a/b", "/admin", "/v1//models"]
     {
         let reply = gateway.send(Request::get(path)).await;
         assert_eq!(reply.error(), (404, INVALID.into(), None, "unknown_url".into()), "{path}");
@@ -67,6 +67,9 @@ async fn json_that_is_none_is_refused_with_its_position() {
         ("{\"model\": \"\\ud800\"}", "invalid_json"),
         ("{} x", "invalid_json"),
         ("[1e999]", "invalid_json"),
+        ("{\"model\": \"stub\", \"model\": \"stub\"}", "invalid_json"),
+        ("{\"temperature\": NaN}", "invalid_json"),
+        ("{\"temperature\": -Infinity}", "invalid_json"),
         ("[]", "invalid_body"),
         ("null", "invalid_body"),
         ("\"hi\"", "invalid_body"),
@@ -89,8 +92,8 @@ async fn a_wrong_field_is_named() {
         (json!({"temperature": 3}), "temperature", "invalid_value"),
         (json!({"messages": [{"role": "user", "content": 1}]}), "messages[0].content", "invalid_type"),
         (json!({"messages": null}), "messages", "missing_required_parameter"),
-        (json!({"n": 2}), "n", "unsupported_parameter"),
-        (json!({"logprobs": true}), "logprobs", "unsupported_parameter"),
+        (json!({"n": 17}), "n", "invalid_value"),
+        (json!({"audio": {}}), "audio", "unsupported_parameter"),
         (json!({"colour": "red"}), "colour", "unknown_parameter"),
     ] {
         let reply = gateway.send(Request::say("hi", fields)).await;
@@ -184,6 +187,11 @@ async fn each_refusal_of_the_engine_has_its_error() {
         ("drain", vec![Step::Refuse(Refusal::Draining)]),
         ("fail", vec![Step::Refuse(Refusal::Failed { what: "a kernel".into() })]),
         ("range", vec![Step::Refuse(range)]),
+        ("wait", vec![Step::Refuse(Refusal::QueueTimeOver { queue_ms_max: 5 })]),
+        ("slow", vec![Step::Refuse(Refusal::TimeOver { total_ms_max: 5 })]),
+        ("late", vec![Step::Finish(FinishReason::TimeOver)]),
+        ("form", vec![Step::Refuse(Refusal::Grammar { what: "it has no start".into() })]),
+        ("unable", vec![Step::Refuse(Refusal::Unable { what: "generate text".into() })]),
     ]))
     .await;
     for (content, status, kind, param, code, retries) in [
@@ -191,9 +199,15 @@ async fn each_refusal_of_the_engine_has_its_error() {
         ("drain", 503, "server_error", None, "engine_draining", true),
         ("fail", 500, "server_error", None, "engine_failed", false),
         ("range", 400, INVALID, Some("top_k"), "invalid_value", false),
+        ("wait", 503, "server_error", None, "queue_time_over", true),
+        ("slow", 504, "server_error", None, "time_over", false),
+        ("late", 504, "server_error", None, "time_over", false),
+        ("form", 400, INVALID, Some("guided_regex"), "invalid_grammar", false),
+        ("unable", 400, INVALID, Some("model"), "model_unable", false),
     ] {
         for stream in [false, true] {
-            let reply = gateway.send(Request::say(content, json!({"stream": stream}))).await;
+            let fields = json!({"stream": stream, "guided_regex": "x"});
+            let reply = gateway.send(Request::say(content, fields)).await;
             let expected = (status, kind.into(), param.map(str::to_owned), code.into());
             assert_eq!(reply.error(), expected, "{content}");
             assert_eq!(reply.header("retry-after").is_some(), retries, "{content}");

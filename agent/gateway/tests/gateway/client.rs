@@ -38,9 +38,20 @@ impl Request {
         Self { method, path: path.into(), headers: vec![key], body: Bytes::new() }
     }
 
+    /// A request with this JSON body, for the test's model.
+    pub(crate) fn post(path: &str, mut body: Value) -> Self {
+        body["model"] = MODEL.into();
+        Self { body: body.to_string().into(), ..Self::new("POST", path) }
+    }
+
     /// A chat request with this body.
     pub(crate) fn chat(body: impl Into<Bytes>) -> Self {
-        Self { body: body.into(), ..Self::new("POST", "/v1/chat/completions") }
+        Self::raw("/v1/chat/completions", body)
+    }
+
+    /// A request with this body, whatever it is.
+    pub(crate) fn raw(path: &str, body: impl Into<Bytes>) -> Self {
+        Self { body: body.into(), ..Self::new("POST", path) }
     }
 
     /// A chat request whose one message is `content`, and with these fields besides.
@@ -170,6 +181,17 @@ pub(crate) struct Reply {
 impl Reply {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error} in {}", self.body))
+    }
+
+    /// The events of a stream, of which the last must be the end.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let mut events: Vec<_> = self.body.split_terminator("\n\n").collect();
+        assert_eq!(events.pop(), Some("data: [DONE]"), "{}", self.body);
+        let json = |event: &str| {
+            let data = event.strip_prefix("data: ").unwrap_or_else(|| panic!("no event: {event}"));
+            serde_json::from_str(data).unwrap_or_else(|error| panic!("{error} in {data}"))
+        };
+        events.into_iter().map(json).collect()
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -26,7 +26,8 @@ async fn start(jinja: &str) -> (Gateway, Engine) {
         bos_token: "<s>".into(),
         eos_token: "<|endoftext|>".into(),
     });
-    let added = |(id, literal): (u32, &&str)| AddedToken { id, literal: (*literal).to_owned() };
+    let added =
+        |(id, literal): (u32, &&str)| AddedToken { id, literal: (*literal).to_owned(), special: true };
     script.card.added_tokens = (100..).zip(&LITERALS).map(added).collect();
     Gateway::start(script).await
 }

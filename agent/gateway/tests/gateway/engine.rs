@@ -57,7 +57,7 @@ impl Engine {
     /// The next request.
     pub(crate) async fn generate(&mut self) -> Generate {
         match self.received().await {
-            ToEngine::Generate(generate) => generate,
+            ToEngine::Generate(generate) => *generate,
             other => panic!("{other:?} instead of a request"),
         }
     }

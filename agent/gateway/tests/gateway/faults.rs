@@ -36,7 +36,7 @@ async fn an_engine_that_dies_in_mid_stream_and_comes_back() {
     engine.restart();
     gateway.until_ready(true).await;
     assert_eq!(connection.send(Request::say("hi", json!({}))).await.status(), 200);
-    gateway.until_logged("error=\"engine_lost\"").await;
+    gateway.until_logged(r#""error":"engine_lost""#).await;
 }
 
 #[tokio::test]

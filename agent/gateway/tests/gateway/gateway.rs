@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use command_fds::{CommandFdExt, FdMapping};
-use nabi_wire::config::{GatewayConfig, KeyHash, ServedModel};
+use nabi_wire::action::{Alias, KeyScope};
+use nabi_wire::config::{GatewayConfig, GatewayLimits, KeyHash, ServedModel};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustls::version::TLS13;
@@ -39,7 +40,15 @@ pub(crate) struct Gateway {
 }
 
 pub(crate) fn key(name: &str, key: &str) -> KeyHash {
-    KeyHash { name: name.parse().expect("a name"), sha256: Sha256::digest(key).into() }
+    KeyHash {
+        name: name.parse().expect("a name"),
+        sha256: Sha256::digest(key).into(),
+        scope: KeyScope::Inference,
+    }
+}
+
+pub(crate) fn alias(name: &str, model: &str) -> Alias {
+    Alias { name: name.parse().expect("a name"), model: model.parse().expect("a name") }
 }
 
 pub(crate) fn model(name: &str, socket: Option<PathBuf>) -> ServedModel {
@@ -62,6 +71,19 @@ impl Gateway {
         (gateway, engine)
     }
 
+    /// The same with other limits for clients.
+    pub(crate) async fn limited(
+        script: nabi_stub_engine::Script,
+        change: impl FnOnce(&mut GatewayLimits),
+    ) -> (Self, Engine) {
+        let folder = folder();
+        let engine = Engine::start(folder.path(), "engine.sock", script);
+        let models = vec![model(MODEL, Some(engine.socket.clone()))];
+        let gateway = Self::serving(folder, models, |config| change(&mut config.limits)).await;
+        gateway.until_ready(true).await;
+        (gateway, engine)
+    }
+
     /// Starts a gateway with these models, and waits until it says that it is up.
     pub(crate) async fn serving(
         folder: TempDir,
@@ -76,7 +98,9 @@ impl Gateway {
             private_key_pem: leaf.private_key_pem,
             keys: vec![key("test", KEY)],
             models,
+            aliases: Vec::new(),
             drain_grace_ms: 3_600_000,
+            limits: GatewayLimits::default(),
         };
         change(&mut config);
         write_config(folder.path(), &config);
@@ -93,11 +117,18 @@ impl Gateway {
 
     /// Changes the configuration and waits until the gateway uses it.
     pub(crate) async fn reload(&mut self, change: impl FnOnce(&mut GatewayConfig)) {
-        self.config.generation += 1;
-        change(&mut self.config);
-        write_config(self.folder.path(), &self.config);
+        let mut config = self.config.clone();
+        change(&mut config);
+        self.use_config(&mut config).await;
+        self.config = config;
+    }
+
+    /// The same with the caller's copy of the configuration, while others ask.
+    pub(crate) async fn use_config(&self, config: &mut GatewayConfig) {
+        config.generation += 1;
+        write_config(self.folder.path(), config);
         self.signal(Signal::SIGHUP);
-        self.until_notified(&format!("READY=1\nX_NABI_GENERATION={}\n", self.config.generation)).await;
+        self.until_notified(&format!("READY=1\nX_NABI_GENERATION={}\n", config.generation)).await;
     }
 
     /// Overwrites the configuration file with anything.
@@ -109,8 +140,12 @@ impl Gateway {
         self.folder.path()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.child.id().expect("it runs");
+        let pid = self.pid();
         kill(Pid::from_raw(pid.cast_signed()), signal).expect("signals");
     }
 
@@ -139,6 +174,14 @@ impl Gateway {
             }
         })
         .await;
+    }
+
+    /// The memory that it takes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a figure");
+        let kib = resident.trim().strip_suffix("kB").expect("in kB").trim();
+        kib.parse::<u64>().expect("a number") << 10
     }
 
     /// What it has logged so far.

@@ -1,17 +1,28 @@
 //! The gateway as a process, with a stub engine behind it and a client before it. No test's
 //! verdict depends on time: each waits for what must come, with a deadline that only a hang meets.
 
+mod aliases;
+mod answers;
 mod bad_input;
 mod chat;
 mod client;
+mod completions;
 mod control_tokens;
 mod drain;
+mod embeddings;
 mod engine;
 mod faults;
+mod floods;
 mod gateway;
+mod load;
+mod logs;
+mod metrics;
+mod openapi;
 mod reload;
 mod start;
 mod tls;
+mod tokenize;
+mod tools;
 
 use std::time::Duration;
 

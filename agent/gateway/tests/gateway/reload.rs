@@ -1,6 +1,7 @@
 //! A new configuration: keys, certificates, engines.
 
 use nabi_stub_engine::{Script, Step};
+use nabi_wire::engine::Refusal;
 use nix::sys::signal::Signal;
 use rustls::version::TLS13;
 use serde_json::json;
@@ -116,4 +117,31 @@ async fn a_model_that_is_served_no_longer_is_unknown() {
     assert_eq!(gateway.send(Request::say("hi", json!({}))).await.error().3, "model_not_found");
     assert_eq!(gateway.send(Request::get("/readyz")).await.status, 200, "all of no models are ready");
     gateway.until_logged("the engine's connection is closed").await;
+}
+
+/// A model is replaced while a request is on its way to the engine that goes.
+#[tokio::test]
+async fn a_request_that_a_leaving_engine_refuses_goes_to_its_successor() {
+    let leaving = [("hello", vec![Step::Hold, Step::Refuse(Refusal::Draining)])];
+    let (mut gateway, mut old) = Gateway::start(script(leaving)).await;
+    for stream in [false, true] {
+        let mut new = Engine::start(gateway.folder(), &format!("new-{stream}.sock"), Script::default());
+        let before = gateway.config.models.clone();
+        let mut connection = gateway.connect().await;
+        let reply = connection.send(Request::say("hello", json!({"stream": stream})));
+        let swapped = async {
+            old.generate().await;
+            let socket = new.socket.clone();
+            gateway.reload(|config| config.models = vec![model(MODEL, Some(socket))]).await;
+            gateway.until_ready(true).await;
+            old.release();
+        };
+        let (reply, ()) = tokio::join!(reply, swapped);
+        let reply = reply.whole().await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        assert!(reply.body.contains("hello"), "{}", reply.body);
+        new.generate().await;
+        gateway.reload(|config| config.models = before).await;
+        gateway.until_ready(true).await;
+    }
 }

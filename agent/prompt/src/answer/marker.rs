@@ -34,7 +34,7 @@ pub(crate) struct Alphabet {
 impl Alphabet {
     /// With no markers yet. Special tokens (ends of turns, say) read as nothing, others as their literal.
     pub(crate) fn new(tokens: &[AddedToken]) -> Self {
-        let shown = tokens.iter().filter(|token| !is_special(token));
+        let shown = tokens.iter().filter(|token| !token.special);
         let symbols = shown.map(|token| (token.id, Symbol::Text(token.literal.clone()))).collect();
         Self { symbols, markers: 0 }
     }
@@ -74,11 +74,6 @@ impl Alphabet {
             },
         }
     }
-}
-
-/// Whether a token never stands for text of the answer: control tokens do not, and look like this.
-fn is_special(token: &AddedToken) -> bool {
-    ["<|", "<｜", "<s>", "</s>", "[INST]", "[/INST]"].iter().any(|&begin| token.literal.starts_with(begin))
 }
 
 /// A marker.

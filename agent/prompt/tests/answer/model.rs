@@ -109,10 +109,14 @@ pub(crate) const TAILS: [PromptTail; 3] =
 
 impl Model {
     pub(crate) fn tokens(&self) -> Vec<AddedToken> {
-        let literals = self.special.iter().chain(self.shown).enumerate();
-        literals
-            .map(|(id, &literal)| AddedToken { id: FIRST_ID + id as u32, literal: literal.to_owned() })
-            .collect()
+        let special = self.special.iter().map(|literal| (literal, true));
+        let literals = special.chain(self.shown.iter().map(|literal| (literal, false)));
+        let token = |(id, (literal, special)): (u32, (&&str, bool))| AddedToken {
+            id,
+            literal: (*literal).to_owned(),
+            special,
+        };
+        (FIRST_ID..).zip(literals).map(token).collect()
     }
 
     pub(crate) fn template(&self) -> Template {

@@ -33,7 +33,7 @@ fn a_template_or_token_beyond_the_limits_is_refused() {
     let large = " ".repeat(TEMPLATE_BYTES_MAX + 1);
     assert!(matches!(compile(&large, &[]), Err(TemplateError::TooLarge { .. })));
     assert!(matches!(compile("\u{B0041}", &[]), Err(TemplateError::ReservedCharacter { .. })));
-    let token = AddedToken { id: 7, literal: "<\u{20000}>".to_owned() };
+    let token = AddedToken { id: 7, literal: "<\u{20000}>".to_owned(), special: true };
     assert!(matches!(compile("", &[token]), Err(TemplateError::Literal { id: 7, .. })));
 }
 

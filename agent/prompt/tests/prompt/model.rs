@@ -12,8 +12,11 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn new(jinja: &str, [bos, eos]: [&str; 2], literals: &[&str]) -> Self {
-        let token =
-            |(id, literal): (usize, &&str)| AddedToken { id: id as u32, literal: (*literal).to_owned() };
+        let token = |(id, literal): (usize, &&str)| AddedToken {
+            id: id as u32,
+            literal: (*literal).to_owned(),
+            special: true,
+        };
         let tokens: Vec<_> = literals.iter().enumerate().map(token).collect();
         let template =
             ChatTemplate { jinja: jinja.to_owned(), bos_token: bos.to_owned(), eos_token: eos.to_owned() };

@@ -4,6 +4,9 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{FUNCTION_NAME_BYTES_MAX, FUNCTIONS_MAX, GrammarError};
 
+/// Between the parts of arguments. Limited, for there are models that like spaces for ever.
+const JSON_SPACE: &str = r"[ \t\r\n]{1,32}";
+
 /// A function that the model may call.
 #[derive(Debug)]
 pub(super) struct Function {
@@ -45,11 +48,11 @@ impl Function {
             Some(kind) if kind == "object" => {}
             Some(_) => return Err("its `parameters` must be of type object"),
         }
-        if is_strict {
-            schema.shift_remove("x-guidance");
-        } else {
-            schema.insert("x-guidance".to_owned(), json!({"lenient": true}));
-        }
+        // llguidance's place for its options.
+        schema.insert(
+            "x-guidance".to_owned(),
+            json!({"lenient": !is_strict, "whitespace_pattern": JSON_SPACE}),
+        );
         Ok(Self { name: name.to_owned(), schema, is_strict })
     }
 
