@@ -20,8 +20,9 @@ pub(super) const PEER_NAME: &str = "llama-server";
 /// For a server to load the model and say so.
 const START_MS_MAX: u64 = 120_000;
 const POLL_MS: u64 = 50;
-/// Threads of llama-server that read requests and write answers, besides those that compute.
-const PEER_HTTP_THREADS: u32 = 2;
+/// Threads of llama-server that read requests and write answers, besides those that compute. Each
+/// stream takes one: with fewer, streams wait for each other.
+const PEER_HTTP_THREADS: u32 = 32;
 /// Never chosen, as the API has it.
 const NEVER: i32 = -100;
 
