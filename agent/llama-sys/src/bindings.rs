@@ -737,10 +737,8 @@ pub struct Llama {
         unsafe extern "C" fn(model: *mut llama_model, params: llama_context_params) -> *mut llama_context,
     pub llama_free: unsafe extern "C" fn(ctx: *mut llama_context),
     pub llama_get_memory: unsafe extern "C" fn(ctx: *const llama_context) -> llama_memory_t,
-    pub llama_pooling_type: unsafe extern "C" fn(ctx: *const llama_context) -> llama_pooling_type,
     pub llama_model_get_vocab: unsafe extern "C" fn(model: *const llama_model) -> *const llama_vocab,
     pub llama_model_n_ctx_train: unsafe extern "C" fn(model: *const llama_model) -> i32,
-    pub llama_model_n_embd: unsafe extern "C" fn(model: *const llama_model) -> i32,
     pub llama_model_n_embd_out: unsafe extern "C" fn(model: *const llama_model) -> i32,
     pub llama_model_n_swa: unsafe extern "C" fn(model: *const llama_model) -> i32,
     pub llama_vocab_n_tokens: unsafe extern "C" fn(vocab: *const llama_vocab) -> i32,
@@ -757,18 +755,8 @@ pub struct Llama {
     pub llama_model_is_diffusion: unsafe extern "C" fn(model: *const llama_model) -> bool,
     pub llama_memory_seq_rm:
         unsafe extern "C" fn(mem: llama_memory_t, seq_id: llama_seq_id, p0: llama_pos, p1: llama_pos) -> bool,
-    pub llama_memory_seq_cp: unsafe extern "C" fn(
-        mem: llama_memory_t,
-        seq_id_src: llama_seq_id,
-        seq_id_dst: llama_seq_id,
-        p0: llama_pos,
-        p1: llama_pos,
-    ),
-    pub llama_memory_seq_pos_min:
-        unsafe extern "C" fn(mem: llama_memory_t, seq_id: llama_seq_id) -> llama_pos,
     pub llama_memory_seq_pos_max:
         unsafe extern "C" fn(mem: llama_memory_t, seq_id: llama_seq_id) -> llama_pos,
-    pub llama_memory_can_shift: unsafe extern "C" fn(mem: llama_memory_t) -> bool,
     pub llama_state_seq_get_size:
         unsafe extern "C" fn(ctx: *mut llama_context, seq_id: llama_seq_id) -> usize,
     pub llama_state_seq_get_data: unsafe extern "C" fn(
@@ -790,7 +778,6 @@ pub struct Llama {
         abort_callback: ggml_abort_callback,
         abort_callback_data: *mut ::std::os::raw::c_void,
     ),
-    pub llama_synchronize: unsafe extern "C" fn(ctx: *mut llama_context),
     pub llama_get_logits_ith: unsafe extern "C" fn(ctx: *mut llama_context, i: i32) -> *mut f32,
     pub llama_get_embeddings_seq:
         unsafe extern "C" fn(ctx: *mut llama_context, seq_id: llama_seq_id) -> *mut f32,
@@ -853,11 +840,9 @@ impl Llama {
         let llama_init_from_model = unsafe { __library.get(b"llama_init_from_model\0") }.map(|sym| *sym)?;
         let llama_free = unsafe { __library.get(b"llama_free\0") }.map(|sym| *sym)?;
         let llama_get_memory = unsafe { __library.get(b"llama_get_memory\0") }.map(|sym| *sym)?;
-        let llama_pooling_type = unsafe { __library.get(b"llama_pooling_type\0") }.map(|sym| *sym)?;
         let llama_model_get_vocab = unsafe { __library.get(b"llama_model_get_vocab\0") }.map(|sym| *sym)?;
         let llama_model_n_ctx_train =
             unsafe { __library.get(b"llama_model_n_ctx_train\0") }.map(|sym| *sym)?;
-        let llama_model_n_embd = unsafe { __library.get(b"llama_model_n_embd\0") }.map(|sym| *sym)?;
         let llama_model_n_embd_out = unsafe { __library.get(b"llama_model_n_embd_out\0") }.map(|sym| *sym)?;
         let llama_model_n_swa = unsafe { __library.get(b"llama_model_n_swa\0") }.map(|sym| *sym)?;
         let llama_vocab_n_tokens = unsafe { __library.get(b"llama_vocab_n_tokens\0") }.map(|sym| *sym)?;
@@ -873,12 +858,8 @@ impl Llama {
         let llama_model_is_diffusion =
             unsafe { __library.get(b"llama_model_is_diffusion\0") }.map(|sym| *sym)?;
         let llama_memory_seq_rm = unsafe { __library.get(b"llama_memory_seq_rm\0") }.map(|sym| *sym)?;
-        let llama_memory_seq_cp = unsafe { __library.get(b"llama_memory_seq_cp\0") }.map(|sym| *sym)?;
-        let llama_memory_seq_pos_min =
-            unsafe { __library.get(b"llama_memory_seq_pos_min\0") }.map(|sym| *sym)?;
         let llama_memory_seq_pos_max =
             unsafe { __library.get(b"llama_memory_seq_pos_max\0") }.map(|sym| *sym)?;
-        let llama_memory_can_shift = unsafe { __library.get(b"llama_memory_can_shift\0") }.map(|sym| *sym)?;
         let llama_state_seq_get_size =
             unsafe { __library.get(b"llama_state_seq_get_size\0") }.map(|sym| *sym)?;
         let llama_state_seq_get_data =
@@ -889,7 +870,6 @@ impl Llama {
         let llama_set_embeddings = unsafe { __library.get(b"llama_set_embeddings\0") }.map(|sym| *sym)?;
         let llama_set_abort_callback =
             unsafe { __library.get(b"llama_set_abort_callback\0") }.map(|sym| *sym)?;
-        let llama_synchronize = unsafe { __library.get(b"llama_synchronize\0") }.map(|sym| *sym)?;
         let llama_get_logits_ith = unsafe { __library.get(b"llama_get_logits_ith\0") }.map(|sym| *sym)?;
         let llama_get_embeddings_seq =
             unsafe { __library.get(b"llama_get_embeddings_seq\0") }.map(|sym| *sym)?;
@@ -922,10 +902,8 @@ impl Llama {
             llama_init_from_model,
             llama_free,
             llama_get_memory,
-            llama_pooling_type,
             llama_model_get_vocab,
             llama_model_n_ctx_train,
-            llama_model_n_embd,
             llama_model_n_embd_out,
             llama_model_n_swa,
             llama_vocab_n_tokens,
@@ -936,17 +914,13 @@ impl Llama {
             llama_model_is_hybrid,
             llama_model_is_diffusion,
             llama_memory_seq_rm,
-            llama_memory_seq_cp,
-            llama_memory_seq_pos_min,
             llama_memory_seq_pos_max,
-            llama_memory_can_shift,
             llama_state_seq_get_size,
             llama_state_seq_get_data,
             llama_state_seq_set_data,
             llama_decode,
             llama_set_embeddings,
             llama_set_abort_callback,
-            llama_synchronize,
             llama_get_logits_ith,
             llama_get_embeddings_seq,
             llama_vocab_get_text,
@@ -1001,17 +975,11 @@ impl Llama {
     pub unsafe fn llama_get_memory(&self, ctx: *const llama_context) -> llama_memory_t {
         unsafe { (self.llama_get_memory)(ctx) }
     }
-    pub unsafe fn llama_pooling_type(&self, ctx: *const llama_context) -> llama_pooling_type {
-        unsafe { (self.llama_pooling_type)(ctx) }
-    }
     pub unsafe fn llama_model_get_vocab(&self, model: *const llama_model) -> *const llama_vocab {
         unsafe { (self.llama_model_get_vocab)(model) }
     }
     pub unsafe fn llama_model_n_ctx_train(&self, model: *const llama_model) -> i32 {
         unsafe { (self.llama_model_n_ctx_train)(model) }
-    }
-    pub unsafe fn llama_model_n_embd(&self, model: *const llama_model) -> i32 {
-        unsafe { (self.llama_model_n_embd)(model) }
     }
     pub unsafe fn llama_model_n_embd_out(&self, model: *const llama_model) -> i32 {
         unsafe { (self.llama_model_n_embd_out)(model) }
@@ -1055,24 +1023,8 @@ impl Llama {
     ) -> bool {
         unsafe { (self.llama_memory_seq_rm)(mem, seq_id, p0, p1) }
     }
-    pub unsafe fn llama_memory_seq_cp(
-        &self,
-        mem: llama_memory_t,
-        seq_id_src: llama_seq_id,
-        seq_id_dst: llama_seq_id,
-        p0: llama_pos,
-        p1: llama_pos,
-    ) {
-        unsafe { (self.llama_memory_seq_cp)(mem, seq_id_src, seq_id_dst, p0, p1) }
-    }
-    pub unsafe fn llama_memory_seq_pos_min(&self, mem: llama_memory_t, seq_id: llama_seq_id) -> llama_pos {
-        unsafe { (self.llama_memory_seq_pos_min)(mem, seq_id) }
-    }
     pub unsafe fn llama_memory_seq_pos_max(&self, mem: llama_memory_t, seq_id: llama_seq_id) -> llama_pos {
         unsafe { (self.llama_memory_seq_pos_max)(mem, seq_id) }
-    }
-    pub unsafe fn llama_memory_can_shift(&self, mem: llama_memory_t) -> bool {
-        unsafe { (self.llama_memory_can_shift)(mem) }
     }
     pub unsafe fn llama_state_seq_get_size(&self, ctx: *mut llama_context, seq_id: llama_seq_id) -> usize {
         unsafe { (self.llama_state_seq_get_size)(ctx, seq_id) }
@@ -1108,9 +1060,6 @@ impl Llama {
         abort_callback_data: *mut ::std::os::raw::c_void,
     ) {
         unsafe { (self.llama_set_abort_callback)(ctx, abort_callback, abort_callback_data) }
-    }
-    pub unsafe fn llama_synchronize(&self, ctx: *mut llama_context) {
-        unsafe { (self.llama_synchronize)(ctx) }
     }
     pub unsafe fn llama_get_logits_ith(&self, ctx: *mut llama_context, i: i32) -> *mut f32 {
         unsafe { (self.llama_get_logits_ith)(ctx, i) }

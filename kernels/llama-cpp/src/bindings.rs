@@ -12,11 +12,11 @@ const FUNCTIONS: &str = "llama_(log_set|version|backend_init|model_default_param
 |context_default_params|model_load_from_file|model_free|init_from_model|free|get_memory|model_get_vocab\
 |model_n_ctx_train|model_meta_val_str|model_has_encoder|model_is_recurrent|vocab_n_tokens|vocab_get_text\
 |vocab_get_attr|vocab_is_eog|vocab_bos|vocab_eos|vocab_get_add_bos|tokenize|token_to_piece|decode\
-|get_logits_ith|memory_seq_rm|memory_seq_cp|memory_seq_pos_min|memory_seq_pos_max|memory_can_shift\
-|state_seq_get_size|state_seq_get_data|state_seq_set_data|set_embeddings|get_embeddings_seq|pooling_type\
-|model_n_embd_out|model_n_embd|model_n_swa|model_is_hybrid|model_is_diffusion|model_has_decoder\
+|get_logits_ith|memory_seq_rm|memory_seq_pos_max\
+|state_seq_get_size|state_seq_get_data|state_seq_set_data|set_embeddings|get_embeddings_seq\
+|model_n_embd_out|model_n_swa|model_is_hybrid|model_is_diffusion|model_has_decoder\
 |vocab_fim_pre|vocab_fim_suf|vocab_fim_mid|vocab_get_add_eos|vocab_get_add_sep|vocab_sep\
-|set_abort_callback|synchronize)";
+|set_abort_callback)";
 const TYPES: &str = "llama_flash_attn_type|llama_token_attr|ggml_type|ggml_log_level";
 
 pub(crate) fn write(installed: &Installed, file: &Path) -> Result<()> {
