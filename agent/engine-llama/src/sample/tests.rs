@@ -158,13 +158,12 @@ fn allowed(sampling: &Sampling, logits: &[f32]) -> Vec<u32> {
     let mut ranked: Vec<(u32, f64)> =
         (0..).zip(logits).map(|(token, &logit)| (token, f64::from(logit))).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let (likeliest, highest) = ranked[0];
     if sampling.temperature == 0.0 {
-        ranked.truncate(1);
-    } else {
-        let highest = ranked[0].1;
-        for (_, weight) in &mut ranked {
-            *weight = ((*weight - highest) / f64::from(sampling.temperature)).exp();
-        }
+        return vec![likeliest];
+    }
+    for (_, weight) in &mut ranked {
+        *weight = ((*weight - highest) / f64::from(sampling.temperature)).exp();
     }
     if sampling.top_k > 0 {
         ranked.truncate(sampling.top_k as usize);
@@ -178,16 +177,18 @@ fn allowed(sampling: &Sampling, logits: &[f32]) -> Vec<u32> {
         wanted
     });
     let least = f64::from(sampling.min_p) * 0.999_99;
-    kept.filter(|(_, weight)| sampling.temperature == 0.0 || *weight >= least)
-        .map(|&(token, _)| token)
-        .collect()
+    kept.filter(|(_, weight)| *weight >= least).map(|&(token, _)| token).collect()
 }
 
 proptest! {
     #[test]
     fn nothing_comes_that_the_limits_exclude(
         sampling in limits(),
-        logits in prop::collection::vec(-12.0_f32..12.0, 1..2500),
+        logits in prop_oneof![
+            prop::collection::vec(-12.0_f32..12.0, 1..2500),
+            // All below zero: a weight is not its logit.
+            prop::collection::vec(-12.0_f32..0.0, 1..20),
+        ],
         seed in any::<u64>(),
     ) {
         let allowed = allowed(&sampling, &logits);
