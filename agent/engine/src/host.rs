@@ -254,7 +254,7 @@ impl<V: Vocabulary, B: Backend<Grammar = V::Grammar>> Host<V, B> {
         let parts = self.scheduler.plan(Room {
             tokens_max: self.loaded.step.tokens_max,
             outputs_max: self.loaded.step.outputs_max,
-            chunk_tokens_max: self.pace.chunk_tokens_max(),
+            chunk_tokens_max: self.pace.chunk_tokens_max(self.scheduler.answers()),
         });
         if parts.is_empty() {
             return false;

@@ -64,6 +64,9 @@ pub(crate) struct Part {
     pub(crate) tokens: u32,
 }
 
+/// With fewer tokens of a prompt, a step costs nearly as much: engines take slower ways (llama.cpp's
+/// attention computes tiles of 64).
+pub(crate) const CHUNK_TOKENS_MIN: u32 = 64;
 /// The oldest prompt gets this part of each chunk, however short those are that overtake it.
 const OLDEST_SHARE: u32 = 4;
 
@@ -243,7 +246,7 @@ impl Scheduler {
                 Job { .. } => parts.push(Part { job: id, tokens: 1 }),
             }
         }
-        let answers = parts.len() as u32;
+        let answers = self.answers();
         let chunk = if answers > 0 { room.chunk_tokens_max } else { room.tokens_max };
         let mut budget = Budget {
             tokens: chunk.min(room.tokens_max.saturating_sub(answers)),
@@ -253,7 +256,7 @@ impl Scheduler {
         prompts.sort_unstable();
         let mut granted = vec![0; prompts.len()];
         if let Some(&(id, left)) = prompts.first() {
-            let share = budget.tokens.div_ceil(OLDEST_SHARE);
+            let share = budget.tokens.div_ceil(OLDEST_SHARE).max(CHUNK_TOKENS_MIN.min(budget.tokens / 2));
             granted[0] = budget.take(self.jobs[&id].prompt, left, share);
         }
         let mut order: Vec<usize> = (0..prompts.len()).collect();
@@ -274,6 +277,11 @@ impl Scheduler {
         let grants = prompts.iter().zip(granted).filter(|(_, tokens)| *tokens > 0);
         parts.extend(grants.map(|(&(job, _), tokens)| Part { job, tokens }));
         parts
+    }
+
+    /// Answers that go on with the next step.
+    pub(crate) fn answers(&self) -> u32 {
+        self.running.iter().filter(|job| self.jobs[job].allowed && !self.is_in_prompt(**job)).count() as u32
     }
 
     /// Whether its next tokens are the prompt's.

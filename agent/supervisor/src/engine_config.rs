@@ -17,7 +17,7 @@ const CONTEXT_TOKENS_DEFAULT_MAX: u64 = 8192;
 /// Requests that run together without the operator's word.
 const SEQUENCES_DEFAULT: u32 = 4;
 /// Longest wait of a running answer for others' prompts without the operator's word.
-const STREAM_GAP_MS_DEFAULT: u32 = 1000;
+const STREAM_GAP_MS_DEFAULT: u32 = 5000;
 /// Requests that wait.
 const QUEUE_REQUESTS_MAX: u32 = 256;
 /// One engine may keep prefixes in such a part of the machine's memory,
