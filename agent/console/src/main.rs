@@ -5,10 +5,11 @@ mod client;
 mod show;
 mod up;
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use nabi_wire::action::Action;
 
@@ -61,12 +62,13 @@ async fn run(arguments: Arguments) -> Result<()> {
                 Client::new(&run).act(client::absolute(action)?, |progress| line.show(progress)).await;
             line.end();
             let reply = reply?;
-            if arguments.json {
-                println!("{}", serde_json::to_string_pretty(&reply)?);
+            let text = if arguments.json {
+                serde_json::to_string_pretty(&reply)? + "\n"
             } else {
-                print!("{}", show::reply(&reply));
-            }
-            Ok(())
+                show::reply(&reply)
+            };
+            // Not by print!, which panics: a reader may be gone.
+            io::stdout().write_all(text.as_bytes()).context("cannot write to standard output")
         }
     }
 }

@@ -117,8 +117,13 @@ impl Up {
         let Reply::Status(status) = client.act(Action::Status, |_| {}).await? else {
             bail!("the supervisor answers something else");
         };
-        println!("{}", usage(&status.address, &state.join("ca.pem"), &key, served.as_ref()));
-        io::stdout().flush().context("cannot write to standard output")?;
+        let usage = usage(&status.address, &state.join("ca.pem"), &key, served.as_ref());
+        let mut out = io::stdout();
+        match out.write_all(usage.as_bytes()).and_then(|()| out.flush()) {
+            // Who started it has read enough: it serves all the same.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written.context("cannot write to standard output")?,
+        }
         std::future::pending().await
     }
 
@@ -189,7 +194,7 @@ fn usage(address: &str, ca: &Path, key: &str, model: Option<&ModelName>) -> Stri
         ),
         None => format!("curl --cacert '{ca}' {address}/v1/models -H 'Authorization: Bearer {key}'"),
     };
-    format!("\nNabi serves at {address}\nCA certificate: {ca}\nAPI key: {key}\nTry:\n\n{request}\n")
+    format!("\nNabi serves at {address}\nCA certificate: {ca}\nAPI key: {key}\nTry:\n\n{request}\n\n")
 }
 
 impl Supervisor {

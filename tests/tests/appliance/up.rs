@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use nabi_tests::appliance::State;
 use nabi_tests::programs::demo_model;
@@ -74,6 +74,23 @@ fn a_port_in_use_is_named_with_the_way_out() {
     drop(taken);
     let up = state.up(&["--listen", &address]);
     assert_eq!(up.address(), format!("https://{address}"));
+}
+
+#[test]
+fn a_reply_that_nobody_reads_is_an_error_and_no_panic() {
+    let state = State::empty();
+    let _up = state.up(&[]);
+    let mut nabi = state
+        .verb_command(&["status"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("nabi runs");
+    drop(nabi.stdout.take());
+    let output = nabi.wait_with_output().expect("nabi ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("nabi: cannot write to standard output: "), "{said}");
 }
 
 #[test]
