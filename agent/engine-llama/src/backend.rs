@@ -27,8 +27,6 @@ struct Part {
     tokens: usize,
     /// The position of the first of them.
     position: usize,
-    /// Its place in the batch.
-    row: usize,
 }
 
 impl LlamaBackend {
@@ -36,10 +34,9 @@ impl LlamaBackend {
         Self { context, to, slots, batch: Vec::new(), scratch: Scratch::default(), next_seed: first_seed }
     }
 
-    /// Fills the batch, in the order of slots: llama.cpp computes neighbours in one graph, others
-    /// one after the other.
-    fn fill_batch(&mut self, work: &[Work]) -> Result<Vec<Part>, StepError> {
-        self.batch.clear();
+    /// What each sequence computes, in the order of slots: llama.cpp computes neighbours in one
+    /// graph, others one after the other.
+    fn parts(&mut self, work: &[Work]) -> Result<Vec<Part>, StepError> {
         let mut work = work.to_vec();
         work.sort_unstable_by_key(|part| part.slot);
         let mut parts = Vec::with_capacity(work.len());
@@ -53,8 +50,15 @@ impl LlamaBackend {
             if self.to != Use::Generate && tokens < left {
                 return Err(asked_wrong("a part of a text"));
             }
-            let position = sequence.computed;
-            parts.push(Part { slot, tokens, position, row: self.batch.len() });
+            parts.push(Part { slot, tokens, position: sequence.computed });
+        }
+        Ok(parts)
+    }
+
+    fn fill_batch(&mut self, parts: &[Part]) {
+        self.batch.clear();
+        for &Part { slot, tokens, position } in parts {
+            let sequence = self.slots.get(slot).expect("a part is of a slot in use");
             for at in position..position + tokens {
                 self.batch.push(BatchToken {
                     token: sequence.tokens[at],
@@ -64,16 +68,21 @@ impl LlamaBackend {
                 });
             }
         }
-        Ok(parts)
     }
 
     fn compute(&mut self, parts: &[Part]) -> Result<Vec<Output>, DecodeError> {
         match self.to {
             Use::Generate => {
-                self.context.decode(&self.batch)?;
-                Ok(self.generated(parts))
+                // Together, llama.cpp would compute each prompt's first token in the answers' graph,
+                // and cut the rest across the tiles of its attention.
+                let (answers, prompts): (Vec<Part>, Vec<Part>) =
+                    parts.iter().partition(|part| part.tokens == 1);
+                let mut outputs = self.generate(&answers)?;
+                outputs.extend(self.generate(&prompts)?);
+                Ok(outputs)
             }
             Use::EmbedLast => {
+                self.fill_batch(parts);
                 self.decode_last()?;
                 Ok(parts.iter().map(|part| self.vector(part.slot)).collect())
             }
@@ -81,7 +90,8 @@ impl LlamaBackend {
                 // One text at a time: llama.cpp may cut several into graphs that none is whole in, and
                 // encoders would compare each text's tokens with all others'.
                 let one = |part: &Part| {
-                    self.context.decode(&self.batch[part.row..part.row + part.tokens])?;
+                    self.fill_batch(&[*part]);
+                    self.context.decode(&self.batch)?;
                     Ok(self.vector(part.slot))
                 };
                 parts.iter().map(one).collect()
@@ -103,14 +113,20 @@ impl LlamaBackend {
         self.context.decode(&last)
     }
 
-    fn generated(&mut self, parts: &[Part]) -> Vec<Output> {
-        let mut outputs = Vec::with_capacity(parts.len());
-        for part in parts {
-            let Some(sequence) = self.slots.get(part.slot) else { continue };
-            let logits = |position: usize| self.context.logits(part.row + position - part.position);
-            outputs.extend(sequence.advance(part.slot, part.tokens, logits, &mut self.scratch));
+    fn generate(&mut self, parts: &[Part]) -> Result<Vec<Output>, DecodeError> {
+        if parts.is_empty() {
+            return Ok(Vec::new());
         }
-        outputs
+        self.fill_batch(parts);
+        self.context.decode(&self.batch)?;
+        let (mut outputs, mut first_row) = (Vec::with_capacity(parts.len()), 0);
+        for part in parts {
+            let sequence = self.slots.get(part.slot).expect("a part is of a slot in use");
+            let logits = |position: usize| self.context.logits(first_row + position - part.position);
+            outputs.extend(sequence.advance(part.slot, part.tokens, logits, &mut self.scratch));
+            first_row += part.tokens;
+        }
+        Ok(outputs)
     }
 
     fn vector(&self, slot: Slot) -> Output {
@@ -153,7 +169,7 @@ impl Backend for LlamaBackend {
     }
 
     fn step(&mut self, work: &[Work]) -> Result<Vec<Output>, StepError> {
-        let parts = self.fill_batch(work)?;
+        let parts = self.parts(work)?;
         self.compute(&parts).map_err(|error| {
             for part in &parts {
                 match error {

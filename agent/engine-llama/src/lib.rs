@@ -32,8 +32,10 @@ use crate::prefix::{PrefixRule, Saved};
 use crate::slots::Slots;
 use crate::vocabulary::LlamaVocabulary;
 
-/// Tokens of one step: a graph of more is no faster.
-const STEP_TOKENS_MAX: u32 = 512;
+/// Tokens of one graph: on processors more are no faster, and from 512 on a little slower.
+const GRAPH_TOKENS_MAX: u32 = 256;
+/// Tokens of one step. The host asks for fewer where so many would take too long.
+const STEP_TOKENS_MAX: u32 = 2048;
 /// Tokens of one step after which logits can be wanted, at least. Each takes four bytes for each
 /// token of the vocabulary.
 const STEP_OUTPUTS_MIN: u32 = 64;
@@ -119,10 +121,10 @@ fn purpose(config: &EngineConfig, model: &Model) -> Result<Use> {
 
 fn context_params(config: &EngineConfig, to: Use) -> ContextParams {
     let (step_tokens_max, graph_tokens_max, step_outputs_max) = match to {
-        Use::Generate => (STEP_TOKENS_MAX, STEP_TOKENS_MAX, STEP_OUTPUTS_MIN.max(config.sequences_max)),
+        Use::Generate => (STEP_TOKENS_MAX, GRAPH_TOKENS_MAX, STEP_OUTPUTS_MIN.max(config.sequences_max)),
         // Every token of such a step is an output.
         Use::EmbedWhole(_) => [config.context_tokens; 3].into(),
-        Use::EmbedLast => (config.context_tokens, STEP_TOKENS_MAX, config.sequences_max),
+        Use::EmbedLast => (config.context_tokens, GRAPH_TOKENS_MAX, config.sequences_max),
     };
     ContextParams {
         sequence_tokens_max: config.context_tokens,

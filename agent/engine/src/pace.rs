@@ -2,11 +2,15 @@
 
 use crate::schedule::CHUNK_TOKENS_MIN;
 
-/// The weight of the newest measurement.
+/// The weight of the newest measurement; of one that is above what was measured before, more: the
+/// tokens of a long prompt cost more and more, and the next step's must not last too long.
 const NEWEST: f64 = 0.2;
+const NEWEST_ABOVE: f64 = 0.6;
 /// Beside answers, prompts get so many times the time that the answers take: what the answers go on
-/// to cost a prompt is 3 % of its time, and they wait no longer than that is worth.
-const PROMPTS_PER_ANSWERS: f64 = 32.0;
+/// to cost a prompt is 2 % of its time, and they wait no longer than that is worth.
+const PROMPTS_PER_ANSWERS: f64 = 48.0;
+/// Beside none, a step takes so long: who comes meanwhile waits for its end.
+const ALONE_MS: f64 = 1000.0;
 /// Numbers of answers are told apart by powers of two, up to 2^15.
 const CLASSES: usize = 16;
 
@@ -46,10 +50,11 @@ impl Pace {
         Some(one * f64::from(answers))
     }
 
-    /// Tokens of prompts that a step may have beside so many running answers.
+    /// Tokens of prompts that a step may have beside so many answers.
     pub(crate) fn chunk_tokens_max(&self, answers: u32) -> u32 {
         let Some(token_ms) = self.prompt_token_ms.filter(|ms| *ms > 0.0) else { return CHUNK_TOKENS_MIN };
         let left_ms = match self.answers_ms(answers) {
+            _ if answers == 0 => ALONE_MS.min(self.gap_ms_max),
             Some(answers_ms) => (PROMPTS_PER_ANSWERS * answers_ms).min(self.gap_ms_max - answers_ms),
             None => self.gap_ms_max,
         };
@@ -63,7 +68,7 @@ fn class(answers: u32) -> usize {
 }
 
 fn smooth(old: Option<f64>, new: f64) -> f64 {
-    old.map_or(new, |old| old + NEWEST * (new - old))
+    old.map_or(new, |old| old + if new > old { NEWEST_ABOVE } else { NEWEST } * (new - old))
 }
 
 #[cfg(test)]
@@ -87,16 +92,17 @@ mod tests {
     fn answers_that_cost_little_wait_little() {
         let mut pace = Pace::new(5000);
         pace.measured(100, 0, 100.0);
+        assert_eq!(pace.chunk_tokens_max(0), 1000);
         pace.measured(0, 1, 10.0);
-        assert_eq!(pace.chunk_tokens_max(1), 320);
+        assert_eq!(pace.chunk_tokens_max(1), 480);
         // Of 16 nothing is known: as if each cost what the one does.
         assert_eq!(pace.chunk_tokens_max(16), 5000 - 160);
         pace.measured(0, 16, 20.0);
-        assert_eq!(pace.chunk_tokens_max(16), 640);
-        assert_eq!(pace.chunk_tokens_max(31), 1240, "the same class");
-        assert_eq!(pace.chunk_tokens_max(1), 320);
+        assert_eq!(pace.chunk_tokens_max(16), 960);
+        assert_eq!(pace.chunk_tokens_max(31), 1860, "the same class");
+        assert_eq!(pace.chunk_tokens_max(1), 480);
         // Of two classes that are as near the smaller one.
-        assert_eq!(pace.chunk_tokens_max(4), 1280);
+        assert_eq!(pace.chunk_tokens_max(4), 1920);
     }
 
     #[test]
@@ -112,7 +118,9 @@ mod tests {
         let mut pace = Pace::new(1000);
         (0..50).for_each(|_| pace.measured(100, 0, 100.0));
         pace.measured(100, 0, 1000.0);
-        assert!((300..1000).contains(&pace.chunk_tokens_max(1)), "{}", pace.chunk_tokens_max(1));
+        assert_eq!(pace.chunk_tokens_max(1), 156);
+        (0..20).for_each(|_| pace.measured(100, 0, 100.0));
+        assert!((900..1000).contains(&pace.chunk_tokens_max(1)), "{}", pace.chunk_tokens_max(1));
         // Tokens that were too few to tell change nothing.
         let before = pace.chunk_tokens_max(1);
         pace.measured(1, 0, 1000.0);

@@ -53,7 +53,7 @@ pub(crate) struct Room {
     pub(crate) tokens_max: u32,
     /// Tokens with an output.
     pub(crate) outputs_max: u32,
-    /// Tokens of prompts, where answers run beside them.
+    /// Tokens of prompts.
     pub(crate) chunk_tokens_max: u32,
 }
 
@@ -247,9 +247,8 @@ impl Scheduler {
             }
         }
         let answers = self.answers();
-        let chunk = if answers > 0 { room.chunk_tokens_max } else { room.tokens_max };
         let mut budget = Budget {
-            tokens: chunk.min(room.tokens_max.saturating_sub(answers)),
+            tokens: room.chunk_tokens_max.min(room.tokens_max.saturating_sub(answers)),
             outputs: room.outputs_max.saturating_sub(answers),
         };
         // Oldest first: jobs are numbered in the order of their coming.
@@ -336,7 +335,7 @@ struct Budget {
 impl Budget {
     /// Takes at most `most` of the `left` tokens of a prompt.
     fn take(&mut self, prompt: Prompt, left: u32, most: u32) -> u32 {
-        let mut tokens = left.min(most).min(self.tokens);
+        let mut tokens = whole_tiles(left, left.min(most).min(self.tokens));
         if self.outputs == 0 || (prompt == Prompt::Whole && tokens < left) {
             return 0;
         }
@@ -348,6 +347,21 @@ impl Budget {
         }
         self.tokens -= tokens;
         tokens
+    }
+}
+
+/// Of at most so many tokens of those that are left the most that cut no tile: a multiple of
+/// [`CHUNK_TOKENS_MIN`] that leaves no fewer than that.
+fn whole_tiles(left: u32, most: u32) -> u32 {
+    let whole = most - most % CHUNK_TOKENS_MIN;
+    let leaves_crumbs = left - whole < CHUNK_TOKENS_MIN;
+    match whole {
+        _ if most == left => left,
+        // Too few for any.
+        0 => most,
+        CHUNK_TOKENS_MIN => CHUNK_TOKENS_MIN,
+        whole if leaves_crumbs => whole - CHUNK_TOKENS_MIN,
+        whole => whole,
     }
 }
 

@@ -356,14 +356,33 @@ fn running_answers_go_on_beside_a_long_prompt_and_short_prompts_overtake_it() {
 }
 
 #[test]
+fn prompts_are_cut_between_tiles() {
+    for (left, most, tokens) in [
+        (500, 500, 500),
+        (500, 400, 384),
+        // Not 448, which would leave 52.
+        (500, 450, 384),
+        (512, 450, 448),
+        (130, 120, 64),
+        (100, 64, 64),
+        (100, 63, 63),
+        (40, 20, 20),
+        (40, 40, 40),
+    ] {
+        assert_eq!(whole_tiles(left, most), tokens, "{most} of {left}");
+    }
+}
+
+#[test]
 fn choices_of_one_prompt_begin_when_the_first_has_computed_it() {
     let mut world = World::new();
     let first = world.submit(life(1, 100, 10));
     let second = world.submit(Life { after: Some(first), ..life(1, 100, 10) });
     world.round();
     assert!(!world.slots.contains_key(&second));
-    world.round();
-    world.round();
+    for _ in 0..3 {
+        world.round();
+    }
     assert!(world.slots.contains_key(&second));
     // A leader that is gone holds up nobody.
     let first = world.submit(life(1, 100, 10));
