@@ -6,6 +6,8 @@ mod programs;
 mod through;
 mod times;
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
 
@@ -18,6 +20,8 @@ use programs::{Gateway, Stub};
 
 const PEER_NAME: &str = "the stub engine alone";
 const MIB: f64 = 1_048_576.0;
+/// After its last answer a connection is given this long to come to rest.
+const CONNECTIONS_REST_MS: u64 = 2_000;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -175,6 +179,7 @@ impl Bench {
             let wanted = self.scale.idle_connections;
             let files_before = process::open_files(self.gateway.pid())?;
             let held = through::idle_connections(&self.gateway.target, wanted, served).await?;
+            tokio::time::sleep(Duration::from_millis(CONNECTIONS_REST_MS)).await;
             process::at_rest(&[self.gateway.pid()]).await?;
             let open = process::open_files(self.gateway.pid())?.saturating_sub(files_before);
             ensure!(open == wanted, "the gateway holds {open} connections instead of {wanted}");
