@@ -155,12 +155,19 @@ impl AnswerParser {
     }
 
     fn read_text(&mut self) -> bool {
-        if let Some(is_call) = self.begins_bare_call() {
-            if is_call == Some(true) {
-                self.enter_calls();
-            }
-            if is_call != Some(false) {
-                return is_call.is_some();
+        if self.may_be_bare_call() {
+            // White space before it is text, however it is cut from what follows.
+            let white = self.input.rest().len() - self.input.rest().trim_ascii_start().len();
+            self.pass_next(white);
+            if self.input.rest().starts_with(b"{") {
+                match llama::is_call(self.input.rest()) {
+                    None => return false,
+                    Some(true) => {
+                        self.enter_calls();
+                        return true;
+                    }
+                    Some(false) => {}
+                }
             }
         }
         let is_reasoning = matches!(self.stage, Stage::Reasoning);
@@ -179,15 +186,12 @@ impl AnswerParser {
         }
     }
 
-    /// Whether a call without an opener begins here, for models that write such: `None` where it
-    /// cannot, `Some(None)` where that is open.
-    fn begins_bare_call(&self) -> Option<Option<bool>> {
-        let is_possible = self.has_tools
+    /// Whether a call without an opener may begin here, for models that write such.
+    fn may_be_bare_call(&self) -> bool {
+        self.has_tools
             && matches!(self.format.calls(), Some(CallMarkup::Llama))
             && matches!(self.stage, Stage::Content)
-            && self.run.is_at_start();
-        let begins = self.input.rest().trim_ascii_start().starts_with(b"{");
-        (is_possible && begins).then(|| llama::is_call(self.input.rest()))
+            && self.run.is_at_start()
     }
 
     /// A marker is next. False when it is open whether it is meant as one.

@@ -82,11 +82,22 @@ fn answer() -> impl Strategy<Value = String> {
             ";",
             "<|im_end|>",
             "<|python_tag|>",
+            "<|eot_id|>",
             "\"name\": ",
             "\"arguments\": {\"a\": 1}",
         ][..],
     );
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+#[test]
+fn white_space_before_what_may_be_a_call_is_text_however_it_is_cut() {
+    let (format, pieces) = (LLAMA.format(), LLAMA.pieces(" {\"n<|eot_id|>"));
+    for chunks in [vec![pieces.clone()], characters(&pieces)] {
+        let finish = read(&format, options(PromptTail::Plain), &chunks, Ending::Cut);
+        assert_eq!(finish.parts, [Part::Content(" ".into())]);
+        assert_eq!(finish.fault, Some(AnswerFault::Incomplete { call: 0 }));
+    }
 }
 
 proptest! {
