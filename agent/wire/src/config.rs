@@ -79,7 +79,8 @@ pub struct GatewayLimits {
     pub connections_max: u32,
     /// From a connection to its first byte after the TLS handshake.
     pub handshake_ms_max: u64,
-    /// From there, or from the last answer, to the end of the next request's headers.
+    /// From there, or from the last answer, to the next request, and from its first byte to the end of its
+    /// headers.
     pub header_read_ms_max: u64,
     /// Without a request, a connection of HTTP/2 is closed after so long.
     pub idle_ms_max: u64,

@@ -20,7 +20,7 @@ use crate::shutdown::Shutdown;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 100;
 /// A client that asks again at once does so before; one that reads or thinks takes longer.
-const REST_MS: u64 = 500;
+const REST_MS: u64 = 50;
 
 /// Serves until the connection rests, and then gives it back; or else to its end. Its errors are
 /// its client's: a broken request, a vanished peer.
