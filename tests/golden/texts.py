@@ -17,6 +17,23 @@ PROMPTS = {
     ),
 }
 
+# Vectors. Of the letters of other scripts a few are in the tiny vocabularies; the rest is unknown to them.
+EMBEDDED = {
+    "letter": "a",
+    "sentence": "The ministry of health has asked every district hospital to report.",
+    "same words": "Every district hospital has asked the ministry of health to report.",
+    "capitals": "THE DAM LEVEL IS RISING!",
+    "accents": "Où est l’électricité? Naïve café, señor Müller.",
+    "korean": "나비 한 마리가 날갯짓을 한다",
+    "chinese": "蝴蝶效应 小国",
+    "arabic": "مرحبا بكم في خدمة الوزارة",
+    "signs": "a+b=c; x->y (100%) [ok] #3 $4.50 ~`^_|\\ \"'",
+    "emoji": "weather 🌦️🦋 — next",
+    "spaces": "  two  spaces\t\n\n and lines \r\n ",
+    "long word": "pneumonoultramicroscopicsilicovolcanoconiosis",
+    "long": "water " * 20 + "and the level of the dam in district 7 is reported to the ministry " * 3,
+}
+
 # Tokenization. Each literal of an added token that is not a mere placeholder is added by make.py.
 STRINGS = [
     "", " ", "  ", "\n", "\n\n", "\r\n", "\t", " \n ", "a", " a", "A",

@@ -23,7 +23,7 @@ use tokio::process::{Child, Command};
 use crate::programs::{pack, program};
 
 pub use client::{Answer, Client, End, delta_text, greedy};
-pub use model::{Golden, GoldenAnswer, Spelling, Tiny, golden};
+pub use model::{Golden, GoldenAnswer, GoldenVector, GoldenVectors, Spelling, Tiny, golden};
 
 /// Longest wait for what must come.
 const DEADLINE: Duration = Duration::from_secs(60);

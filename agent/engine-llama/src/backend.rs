@@ -64,7 +64,8 @@ impl LlamaBackend {
                     token: sequence.tokens[at],
                     position: at as u32,
                     sequence: slot,
-                    logits: sequence.wants_logits(at),
+                    // llama.cpp would say in the log of each text that it takes all tokens as outputs.
+                    logits: matches!(self.to, Use::EmbedWhole(_)) || sequence.wants_logits(at),
                 });
             }
         }

@@ -4,6 +4,7 @@
 
 mod backend;
 pub mod grammar;
+mod hangul;
 mod pack;
 mod prefix;
 mod sample;

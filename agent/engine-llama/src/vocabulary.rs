@@ -10,6 +10,7 @@ use nabi_llama_sys::{Model, TokenKind};
 use nabi_wire::engine::{Grammar, Refusal};
 
 use crate::grammar::{GrammarError, GrammarToken, Grammars, Matcher, VocabularyError};
+use crate::hangul;
 
 pub(crate) struct LlamaVocabulary {
     model: Arc<Model>,
@@ -19,6 +20,8 @@ pub(crate) struct LlamaVocabulary {
     literals: HashMap<u32, String>,
     /// llama.cpp matches user-defined tokens in plain text too.
     cutter: LiteralCutter,
+    /// Whether Hangul must come in letters: see [`hangul::letters`].
+    takes_hangul_apart: bool,
     /// What a text must have before and after it to be given a vector.
     ends: (Option<u32>, Option<u32>),
     /// Prepared when the first grammar comes: few engines ever need it.
@@ -39,7 +42,9 @@ impl LlamaVocabulary {
             LiteralCutter::new(user_defined).context("the model has too many user-defined tokens")?;
         let literals = added.into_iter().map(|token| (token.id, token.literal)).collect();
         let ends = if embeds { model.text_ends() } else { (None, None) };
-        Ok(Self { model, bytes, starts, literals, cutter, ends, grammars: OnceLock::new() })
+        let takes_hangul_apart = hangul::is_taken_apart(|key| model.metadata(key));
+        let grammars = OnceLock::new();
+        Ok(Self { model, bytes, starts, literals, cutter, takes_hangul_apart, ends, grammars })
     }
 
     fn prepare_grammars(&self) -> Result<Grammars, VocabularyError> {
@@ -54,6 +59,8 @@ impl LlamaVocabulary {
     }
 
     fn text(&self, text: &str, tokens: &mut Vec<u32>) -> Result<(), Refusal> {
+        let letters = self.takes_hangul_apart.then(|| hangul::letters(text));
+        let text = letters.as_deref().unwrap_or(text);
         for part in self.cutter.cut(text) {
             let encoded = self.model.tokenize(part);
             tokens.extend(encoded.map_err(|error| Refusal::Failed { what: error.to_string() })?);
@@ -80,7 +87,9 @@ impl Vocabulary for LlamaVocabulary {
     type Grammar = Matcher;
 
     fn encode(&self, pieces: &[Piece]) -> Result<Vec<u32>, Refusal> {
-        let (before, after) = self.ends;
+        // Tokens that a client made itself are the whole text as they are.
+        let is_text = pieces.iter().any(|piece| matches!(piece, Piece::Text(_)));
+        let (before, after) = if is_text { self.ends } else { (None, None) };
         let mut tokens = Vec::from_iter(before);
         for piece in pieces {
             match piece {

@@ -6,6 +6,8 @@
 //! Kind → Config → tensors ────┴─ Model ─┬─ write_huggingface → config, tokenizer, model.safetensors
 //!                                       └─ write_gguf        → one GGUF file for llama.cpp
 //! ```
+//! [`Standalone`] models are of other families (encoders and decoders that give vectors, a chat model with
+//! tools) and have vocabularies of their own.
 //!
 //! Weights come from a counter-based generator that uses exactly rounded operations alone: the files have
 //! the same SHA-256 on every machine (`tests/golden/models.sha256`).
@@ -17,10 +19,12 @@ mod gguf;
 mod huggingface;
 mod llama_cpp;
 mod model;
+mod standalone;
 mod tokenizer;
 mod weights;
 
 pub use config::Kind;
 pub use error::MakeError;
 pub use model::Model;
+pub use standalone::{Standalone, StandaloneKind, byte_letter};
 pub use tokenizer::{Tokenizer, tokenizer_folder};

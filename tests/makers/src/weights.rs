@@ -23,18 +23,18 @@ pub(crate) struct Tensor {
 
 /// All tensors of a model; the tensors of layer `disturbed` carry added noise.
 pub(crate) fn tensors(config: &Config, seed: u64, disturbed: Option<usize>) -> Vec<Tensor> {
-    let mut weights = Weights { seed, noisy: false, tensors: Vec::new() };
+    let mut weights = Weights::new(seed);
     let hidden = config.hidden_size;
     weights.matrix("model.embed_tokens.weight", config.vocab_size, hidden, (hidden as f32).sqrt());
     for layer in 0..config.num_hidden_layers {
-        weights.noisy = disturbed == Some(layer);
+        weights.set_noisy(disturbed == Some(layer));
         attention(&mut weights, config, &format!("model.layers.{layer}"));
         feed_forward(&mut weights, config, layer);
     }
-    weights.noisy = false;
+    weights.set_noisy(false);
     weights.norm("model.norm.weight", hidden);
     weights.matrix("lm_head.weight", config.vocab_size, hidden, LOGIT_DEVIATION);
-    weights.tensors
+    weights.into_tensors()
 }
 
 fn attention(weights: &mut Weights, config: &Config, layer: &str) {
@@ -82,30 +82,44 @@ fn feed_forward(weights: &mut Weights, config: &Config, layer: usize) {
     weights.gated(&format!("{mlp}.shared_experts"), hidden, width * config.n_shared_experts);
 }
 
-struct Weights {
+/// Tensors that are being made.
+pub(crate) struct Weights {
     seed: u64,
     noisy: bool,
     tensors: Vec<Tensor>,
 }
 
 impl Weights {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, noisy: false, tensors: Vec::new() }
+    }
+
+    /// Whether the tensors that follow carry noise.
+    pub(crate) fn set_noisy(&mut self, noisy: bool) {
+        self.noisy = noisy;
+    }
+
+    pub(crate) fn into_tensors(self) -> Vec<Tensor> {
+        self.tensors
+    }
+
     /// A linear layer that maps inputs of spread 1 to outputs of spread `gain`.
-    fn matrix(&mut self, name: &str, outputs: usize, inputs: usize, gain: f32) {
+    pub(crate) fn matrix(&mut self, name: &str, outputs: usize, inputs: usize, gain: f32) {
         self.push(name, vec![outputs, inputs], 0.0, gain / (inputs as f32).sqrt());
     }
 
-    fn norm(&mut self, name: &str, width: usize) {
+    pub(crate) fn norm(&mut self, name: &str, width: usize) {
         self.push(name, vec![width], 1.0, NORM_DEVIATION);
     }
 
     /// The three matrices of a SwiGLU block.
-    fn gated(&mut self, block: &str, hidden: usize, width: usize) {
+    pub(crate) fn gated(&mut self, block: &str, hidden: usize, width: usize) {
         self.matrix(&format!("{block}.gate_proj.weight"), width, hidden, 1.0);
         self.matrix(&format!("{block}.up_proj.weight"), width, hidden, 1.0);
         self.matrix(&format!("{block}.down_proj.weight"), hidden, width, 1.0);
     }
 
-    fn push(&mut self, name: &str, shape: Vec<usize>, mean: f32, deviation: f32) {
+    pub(crate) fn push(&mut self, name: &str, shape: Vec<usize>, mean: f32, deviation: f32) {
         let count = shape.iter().product();
         let mut values = Generator::new(self.seed, name).normal(count, mean, deviation);
         if self.noisy {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use nabi_makers::{Kind, Model, Tokenizer, tokenizer_folder};
+use nabi_makers::{Kind, Model, Standalone, StandaloneKind, Tokenizer, tokenizer_folder};
 use sha2::{Digest as _, Sha256};
 
 fn golden_sums() -> BTreeMap<PathBuf, String> {
@@ -43,6 +43,12 @@ fn every_file_has_the_sum_on_which_the_goldens_were_made() {
         model.write_huggingface(&folder.join("hf")).expect("the folder is writable");
         model.write_gguf(&folder.join("model.gguf")).expect("the folder is writable");
     }
+    for kind in StandaloneKind::ALL {
+        let folder = root.path().join(kind.name());
+        let model = Standalone::new(kind, None).expect("nothing is disturbed");
+        model.write_huggingface(&folder.join("hf")).expect("the folder is writable");
+        model.write_gguf(&folder.join("model.gguf")).expect("the folder is writable");
+    }
     let mut sums = BTreeMap::new();
     sums_below(root.path(), root.path(), &mut sums);
     assert_eq!(sums, golden_sums(), "if a maker was changed on purpose, run `make golden`");
@@ -52,4 +58,6 @@ fn every_file_has_the_sum_on_which_the_goldens_were_made() {
 fn a_layer_that_does_not_exist_cannot_be_disturbed() {
     let error = Model::new(Kind::DeepseekV3, &tokenizer(), Some(4)).err().expect("V3 has layers 0 to 3");
     assert!(error.to_string().contains("layers 0 to 3"), "{error}");
+    let error = Standalone::new(StandaloneKind::BertMean, Some(3)).err().expect("it has layers 0 to 2");
+    assert!(error.to_string().contains("layers 0 to 2"), "{error}");
 }

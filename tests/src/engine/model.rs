@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use nabi_makers::{Kind, Model, Tokenizer, tokenizer_folder};
+use nabi_makers::{Kind, Model, Standalone, StandaloneKind, Tokenizer, byte_letter, tokenizer_folder};
 use nabi_models::gguf::{self, Value};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -25,6 +25,17 @@ impl Tiny {
             Tokenizer::cut_from_folder(&tokenizer_folder()).unwrap_or_else(|error| panic!("{error}"));
         let model = Model::new(kind, &tokenizer, disturbed).unwrap_or_else(|error| panic!("{error}"));
         let tiny = Self(folder);
+        model.write_gguf(&tiny.path()).expect("the folder is writable");
+        tiny
+    }
+
+    /// Makes a model of another family than DeepSeek's; the weights of the `disturbed` layer carry noise.
+    ///
+    /// # Panics
+    /// When the layer does not exist.
+    pub fn standalone(kind: StandaloneKind, disturbed: Option<usize>) -> Self {
+        let tiny = Self(tempfile::tempdir().expect("a temporary folder"));
+        let model = Standalone::new(kind, disturbed).unwrap_or_else(|error| panic!("{error}"));
         model.write_gguf(&tiny.path()).expect("the folder is writable");
         tiny
     }
@@ -55,6 +66,26 @@ pub struct GoldenAnswer {
     pub token_ids: Vec<u32>,
     /// Natural logarithm of each token's probability.
     pub logprobs: Vec<f32>,
+}
+
+/// The vectors that the reference gives for texts: `tests/golden/KIND.json`.
+#[derive(Deserialize)]
+pub struct GoldenVectors {
+    /// One for each text.
+    pub texts: Vec<GoldenVector>,
+}
+
+/// One text's vector.
+#[derive(Deserialize)]
+pub struct GoldenVector {
+    /// What messages call it.
+    pub name: String,
+    /// The text.
+    pub text: String,
+    /// Its tokens, with those that the tokenizer puts before and after it.
+    pub ids: Vec<u32>,
+    /// Of length 1.
+    pub vector: Vec<f32>,
 }
 
 /// Reads a file of `tests/golden`.
@@ -93,7 +124,7 @@ impl Spelling {
         let text = |text: &[u8]| String::from_utf8(text.to_vec()).expect("tokens are spelled in UTF-8");
         let kinds = array(Self::TYPES).integers().expect("types are numbers");
         let tokens: Vec<_> = array(gguf::TOKENS).texts().map(text).zip(kinds).collect();
-        let letters = byte_letters();
+        let letters: HashMap<char, u8> = (0..=u8::MAX).map(|byte| (byte_letter(byte), byte)).collect();
         let written = |(token, kind): &(String, u64)| match *kind {
             Self::CONTROL => Vec::new(),
             Self::USER_DEFINED => token.clone().into_bytes(),
@@ -119,13 +150,4 @@ impl Spelling {
     pub fn holds_user_defined(&self, text: &str) -> bool {
         self.user_defined.iter().any(|literal| text.contains(literal))
     }
-}
-
-/// GPT-2's letters for bytes (`bytes_to_unicode` in its encoder.py): printable ones stand for
-/// themselves, the others follow from U+0100.
-fn byte_letters() -> HashMap<char, u8> {
-    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let themselves = (0..=u8::MAX).filter(|&byte| printable(byte)).map(|byte| (char::from(byte), byte));
-    let others = (0..=u8::MAX).filter(|&byte| !printable(byte));
-    themselves.chain(('\u{100}'..).zip(others)).collect()
 }

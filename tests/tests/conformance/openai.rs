@@ -1,10 +1,13 @@
-//! OpenAI's own packages: against an appliance with a real model, and, where exact answers are
-//! needed, against the gateway with scripted engines.
+//! OpenAI's own packages: against an appliance with a real model; against one with tiny models that
+//! call tools and give vectors; and, where exact answers are needed, against the gateway with
+//! scripted engines.
 
 use std::path::Path;
 use std::process::Command;
 
+use nabi_makers::StandaloneKind;
 use nabi_tests::appliance::State;
+use nabi_tests::engine::Tiny;
 use nabi_tests::gateway::{Gateway, KEY, Stub};
 use nabi_tests::programs::demo_model;
 
@@ -44,6 +47,22 @@ fn against_an_appliance(runner: Runner) {
     }
 }
 
+/// A chat model that calls tools, and beside it an encoder and a decoder that give vectors.
+fn against_several_models(runner: Runner) {
+    let state = State::empty();
+    let chat = Tiny::standalone(StandaloneKind::Qwen3Chat, None);
+    let up = state.up(&["--model", text(&chat.path()), "--name", "chat"]);
+    for (name, kind) in [("encoder", StandaloneKind::BertMean), ("decoder", StandaloneKind::Qwen3Embedding)] {
+        state.done(&["model", "import", text(&Tiny::standalone(kind, None).path()), "--name", name]);
+        state.done(&["model", "serve", name]);
+    }
+    for tests in ["test_tools", "test_embeddings"] {
+        let mut command = runner(tests);
+        talks_to(&mut command, up.address(), up.ca(), up.key());
+        passes(&mut command);
+    }
+}
+
 fn against_scripts(runner: Runner) {
     let [chat, embedder, mortal] =
         [scripts::chat(), scripts::embedder(), scripts::mortal()].map(|script| Stub::start(&script));
@@ -64,6 +83,11 @@ fn the_python_package_is_served_by_an_appliance() {
 }
 
 #[test]
+fn the_python_package_is_served_by_several_models() {
+    against_several_models(python);
+}
+
+#[test]
 fn the_python_package_is_served_exact_answers() {
     against_scripts(python);
 }
@@ -71,6 +95,11 @@ fn the_python_package_is_served_exact_answers() {
 #[test]
 fn the_node_package_is_served_by_an_appliance() {
     against_an_appliance(node);
+}
+
+#[test]
+fn the_node_package_is_served_by_several_models() {
+    against_several_models(node);
 }
 
 #[test]
