@@ -81,7 +81,7 @@ impl Pair {
     }
 
     /// All that still comes after the client's last word.
-    async fn to_the_end(mut self) -> (String, usize) {
+    async fn read_to_end(mut self) -> (String, usize) {
         self.client.shutdown().await.expect("it is open");
         let mut read = String::new();
         self.client.read_to_string(&mut read).await.expect("text");
@@ -105,7 +105,7 @@ async fn after_each_rest_the_connection_is_used_again() {
         tokio::time::sleep(4 * REST).await;
         assert_eq!(pair.rested(), round, "once, however long");
     }
-    assert_eq!(pair.to_the_end().await, (String::new(), 3));
+    assert_eq!(pair.read_to_end().await, (String::new(), 3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +120,7 @@ async fn a_request_around_the_moment_of_rest_is_answered_once() {
             tokio::time::sleep(MS).await;
             pair.write(&REQUEST[split..]).await;
             pair.until("answer 2.").await;
-            assert_eq!(pair.to_the_end().await, (String::new(), 2), "{split} bytes after {pause:?}");
+            assert_eq!(pair.read_to_end().await, (String::new(), 2), "{split} bytes after {pause:?}");
         }
     }
 }
@@ -134,7 +134,7 @@ async fn what_came_with_the_request_before_is_kept() {
         tokio::time::sleep(4 * REST).await;
         pair.write(&REQUEST[split..]).await;
         pair.until("answer 2.").await;
-        assert_eq!(pair.to_the_end().await, (String::new(), 2), "{split} bytes came before");
+        assert_eq!(pair.read_to_end().await, (String::new(), 2), "{split} bytes came before");
     }
 }
 
@@ -165,7 +165,7 @@ async fn a_body_that_nobody_read_is_never_taken_for_a_request() {
     tokio::time::sleep(2 * REST).await;
     // The gateway may have closed the connection.
     let _ = pair.client.write_all(REQUEST.as_bytes()).await;
-    let (_, asked) = pair.to_the_end().await;
+    let (_, asked) = pair.read_to_end().await;
     assert_eq!(asked, 1);
 }
 
