@@ -75,12 +75,12 @@ pub(crate) fn embed(embed: &Embed) -> Result<(), Refusal> {
     all([("inputs", (1..=EMBED_INPUTS_MAX).contains(&inputs), format!("from 1 to {EMBED_INPUTS_MAX} texts"))])
 }
 
-/// At least one token, and room for one more.
-pub(crate) fn prompt_tokens(tokens: usize, context_tokens: u32) -> Result<(), Refusal> {
+/// At least one token, and room for so many more.
+pub(crate) fn prompt_tokens(tokens: usize, more: u32, context_tokens: u32) -> Result<(), Refusal> {
     let prompt_tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
     if prompt_tokens == 0 {
         Err(Refusal::PromptEmpty)
-    } else if prompt_tokens >= context_tokens {
+    } else if prompt_tokens.saturating_add(more) > context_tokens {
         Err(Refusal::PromptTooLong { prompt_tokens, context_tokens })
     } else {
         Ok(())
@@ -148,8 +148,12 @@ mod tests {
         for weight in [0, WEIGHT_MAX + 1] {
             assert!(share(Share { weight, ..Share::default() }).is_err());
         }
-        assert_eq!(prompt_tokens(0, 8), Err(Refusal::PromptEmpty));
-        assert_eq!(prompt_tokens(8, 8), Err(Refusal::PromptTooLong { prompt_tokens: 8, context_tokens: 8 }));
-        assert_eq!(prompt_tokens(7, 8), Ok(()));
+        assert_eq!(prompt_tokens(0, 1, 8), Err(Refusal::PromptEmpty));
+        assert_eq!(
+            prompt_tokens(8, 1, 8),
+            Err(Refusal::PromptTooLong { prompt_tokens: 8, context_tokens: 8 })
+        );
+        assert_eq!(prompt_tokens(7, 1, 8), Ok(()));
+        assert_eq!(prompt_tokens(8, 0, 8), Ok(()));
     }
 }

@@ -246,7 +246,7 @@ fn wanted_text<V: Vocabulary>(ready: &Ready<V>, generate: Generate) -> Result<Wa
     }
     check::generate(&generate, ready.card.vocabulary_tokens)?;
     let prompt = ready.vocabulary.encode(&generate.pieces)?;
-    check::prompt_tokens(prompt.len(), ready.card.context_tokens)?;
+    check::prompt_tokens(prompt.len(), 1, ready.card.context_tokens)?;
     let grammar = generate.grammar.as_ref().map(|grammar| ready.vocabulary.compile(grammar)).transpose()?;
     Ok(Wanted::Generate(Box::new(request::Generate {
         prompt,
@@ -270,7 +270,7 @@ fn wanted_vectors<V: Vocabulary>(ready: &Ready<V>, embed: &Embed) -> Result<Want
     let tokens_max = ready.card.context_tokens.min(ready.step_tokens_max);
     let encode = |pieces: &Vec<Piece>| {
         let input = ready.vocabulary.encode(pieces)?;
-        check::prompt_tokens(input.len(), tokens_max.saturating_add(1))?;
+        check::prompt_tokens(input.len(), 0, tokens_max)?;
         Ok(input)
     };
     Ok(Wanted::Embed(embed.inputs.iter().map(encode).collect::<Result<_, _>>()?))

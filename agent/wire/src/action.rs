@@ -94,7 +94,7 @@ pub struct ServeSettings {
     /// Tokens of prompt and answer together, for each request [default: the model's, at most 8192]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(CONTEXT_TOKENS_MIN)..=i64::from(CONTEXT_TOKENS_MAX)))]
     pub context_tokens: Option<u32>,
-    /// Milliseconds that a running answer may wait while others' prompts are read [default: 1000]
+    /// Milliseconds that a running answer may wait while others' prompts are read [default: 5000]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=i64::from(STREAM_GAP_MS_MAX)))]
     pub stream_gap_ms: Option<u32>,
 }

@@ -351,9 +351,9 @@ pub struct Usage {
 /// Why a request was not taken, or failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
-    /// Prompt and at least one token do not fit.
+    /// A prompt and at least one token of its answer, or a text to embed, do not fit.
     #[error(
-        "the prompt has {prompt_tokens} tokens, but this model's context holds {context_tokens} tokens, prompt and answer together: shorten the prompt"
+        "the prompt has {prompt_tokens} tokens, but this model's context holds {context_tokens} tokens, an answer's included: shorten the prompt"
     )]
     PromptTooLong {
         /// What came.

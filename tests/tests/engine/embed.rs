@@ -67,10 +67,6 @@ fn tokens(ids: &[u32]) -> Vec<Piece> {
     ids.iter().copied().map(Piece::Token).collect()
 }
 
-fn is_too_long(refusal: &Refusal, tokens: u32) -> bool {
-    matches!(refusal, Refusal::PromptTooLong { prompt_tokens, .. } if *prompt_tokens == tokens)
-}
-
 /// The largest difference of two numbers at the same place.
 fn distance(some: &[f32], others: &[f32]) -> f32 {
     some.iter().zip(others).map(|(one, other)| (one - other).abs()).fold(0.0, f32::max)
@@ -177,13 +173,14 @@ async fn a_text_that_is_too_long_is_refused_and_the_longest_is_not() {
         let (model, longest) = (Tiny::standalone(kind, None), context_tokens(kind));
         let (_engine, mut client) = Engine::ready(&exact(kind, &model)).await;
         let of = |tokens: u32| vec![Piece::Token(9); tokens as usize];
+        let too_long = |prompt_tokens| Refusal::PromptTooLong { prompt_tokens, context_tokens: longest };
         let refusal = client.embed(vec![text("short"), of(longest + 1)]).await.refusal();
-        assert!(is_too_long(&refusal, longest + 1), "{refusal:?}");
+        assert_eq!(refusal, too_long(longest + 1));
         // The tokens around a text count.
         let words = text(&"7 ".repeat(longest as usize));
         let with_ends = client.tokenize(words.clone()).await.len() as u32;
         let refusal = client.embed(vec![words]).await.refusal();
-        assert!(is_too_long(&refusal, with_ends), "{refusal:?}");
+        assert_eq!(refusal, too_long(with_ends));
         assert_eq!(client.embed(vec![Vec::new()]).await.refusal(), Refusal::PromptEmpty);
         vector(&mut client, of(longest)).await;
     }
