@@ -78,9 +78,9 @@ mod template;
 mod veil;
 
 pub use answer::{
-    AnswerFault, AnswerFormat, AnswerOptions, AnswerParser, CALL_ARGUMENTS_BYTES_MAX, CALL_HEAD_BYTES_MAX,
-    CALLS_MAX, CallRules, Ending, FUNCTION_NAME_BYTES_MAX, FUNCTIONS_MAX, Finish, GrammarError, Part,
-    PromptTail, ToolChoice,
+    AnswerFault, AnswerForm, AnswerFormat, AnswerOptions, AnswerParser, CALL_ARGUMENTS_BYTES_MAX,
+    CALL_HEAD_BYTES_MAX, CALLS_MAX, CallRules, Ending, FUNCTION_NAME_BYTES_MAX, FUNCTIONS_MAX, Finish,
+    GrammarError, Part, PromptTail, ToolChoice,
 };
 pub use chat::{CHAT_DEPTH_MAX, CHAT_MESSAGES_MAX, Chat, ROLES};
 pub use error::{RenderError, TemplateError};

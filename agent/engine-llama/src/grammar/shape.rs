@@ -68,14 +68,9 @@ pub(super) fn check_regex(text: &str) -> Result<(), GrammarError> {
 
 /// Refuses a Lark grammar that may take exponential time, by itself or by a schema in it.
 pub(super) fn check_lark(text: &str) -> Result<(), GrammarError> {
-    let intersections = text.matches('&').count();
-    if intersections > 0 && (intersections > INTERSECTIONS_MAX || text.len() > INTERSECTED_BYTES_MAX) {
-        let what = format!(
-            "it has {intersections} times &: one is allowed, in a grammar of at most {INTERSECTED_BYTES_MAX} bytes"
-        );
-        return Err(GrammarError { what });
-    }
-    let (mut colons, mut all) = (text.matches(':').count(), alternatives(text));
+    let count = |text: &str, sign| text.matches(sign).count();
+    let (mut intersections, mut colons) = (count(text, '&'), count(text, ':'));
+    let mut all = alternatives(text);
     for (at, directive) in text.match_indices("%json") {
         let after = &text[at + directive.len()..];
         let mut values = serde_json::Deserializer::from_str(after).into_iter::<Value>();
@@ -83,9 +78,16 @@ pub(super) fn check_lark(text: &str) -> Result<(), GrammarError> {
         if let Some(Ok(schema)) = values.next() {
             check_schema(&schema)?;
             let json = &after[..values.byte_offset()];
-            colons -= json.matches(':').count();
+            intersections -= count(json, '&');
+            colons -= count(json, ':');
             all -= alternatives(json);
         }
+    }
+    if intersections > 0 && (intersections > INTERSECTIONS_MAX || text.len() > INTERSECTED_BYTES_MAX) {
+        let what = format!(
+            "it has {intersections} times &: one is allowed, in a grammar of at most {INTERSECTED_BYTES_MAX} bytes"
+        );
+        return Err(GrammarError { what });
     }
     if colons > DEFINITIONS_MAX {
         return Err(GrammarError { what: format!("it has more than {DEFINITIONS_MAX} definitions") });

@@ -318,6 +318,8 @@ fn large_grammars_within_the_limits_can_be_used() {
         Grammar::Regex("((a|aa)*){1000}".into()),
         Grammar::Regex("((((a{1,100}){1,100}){1,100}){1,100}){1,100}".into()),
         Grammar::JsonSchema(r#"{"type":"string","minLength":1000,"maxLength":1000000}"#.into()),
+        // No intersections.
+        Grammar::Lark(r#"start: %json {"enum":["a & b","c & d"]}"#.into()),
     ] {
         let taken = WordVocabulary::new(800).grammars().compile(&grammar);
         assert!(taken.is_ok(), "{:?} for {grammar:.100?}", taken.err());

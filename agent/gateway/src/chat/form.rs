@@ -1,7 +1,7 @@
 //! What an answer's form must be: as the caller asked for it, or as the calls that it asked for are
 //! written by the model.
 
-use nabi_prompt::{AnswerFormat, CallRules, GrammarError, PromptTail};
+use nabi_prompt::{AnswerForm, AnswerFormat, CallRules, GrammarError, PromptTail};
 use nabi_wire::engine::Grammar;
 use serde_json::{Value, json};
 
@@ -57,17 +57,15 @@ fn after_reasoning(
     if !format.has_reasoning() || tail == PromptTail::AfterReasoning {
         return Ok(grammar.clone());
     }
-    match grammar {
-        Grammar::JsonObject => Ok(Grammar::Lark(format.json_grammar(&json!({"type": "object"}), tail))),
+    let lark = match grammar {
+        Grammar::JsonObject => format.form_grammar(AnswerForm::Json(&json!({"type": "object"})), tail),
         Grammar::JsonSchema(text) => {
             let schema: Value = serde_json::from_str(text)
                 .map_err(|error| FieldError::invalid(field, format_args!("is not valid JSON: {error}")))?;
-            Ok(Grammar::Lark(format.json_grammar(&schema, tail)))
+            format.form_grammar(AnswerForm::Json(&schema), tail)
         }
-        Grammar::Regex(_) | Grammar::Lark(_) if tail == PromptTail::InReasoning => Err(FieldError::invalid(
-            field,
-            "cannot be used while the model reasons: send enable_thinking false",
-        )),
-        Grammar::Regex(_) | Grammar::Lark(_) => Ok(grammar.clone()),
-    }
+        Grammar::Regex(regex) => format.form_grammar(AnswerForm::Regex(regex), tail),
+        Grammar::Lark(lark) => format.form_grammar(AnswerForm::Lark(lark), tail),
+    };
+    Ok(Grammar::Lark(lark))
 }

@@ -174,8 +174,11 @@ async fn a_form_is_asked_of_what_follows_the_reasoning() {
     let fields = json!({"response_format": {"type": "json_object"}, "enable_thinking": false});
     assert_eq!(gateway.send(Request::say("think", fields)).await.status, 200);
     assert_eq!(engine.generate().await.grammar, Some(Grammar::JsonObject));
-    let reply = gateway.send(Request::say("think", json!({"guided_regex": "a"}))).await;
-    assert_eq!((reply.status, reply.error().2), (400, Some("guided_regex".into())));
+    for fields in [json!({"guided_regex": "[ab]"}), json!({"guided_grammar": "start: /[ab]/"})] {
+        assert_eq!(gateway.send(Request::say("think", fields)).await.status, 200);
+        let Some(Grammar::Lark(lark)) = engine.generate().await.grammar else { panic!("no Lark") };
+        assert!(lark.contains("[ab]"), "{lark}");
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ mod reader;
 mod text;
 
 pub use format::{AnswerFormat, PromptTail};
-pub use grammar::{CallRules, FUNCTION_NAME_BYTES_MAX, FUNCTIONS_MAX, GrammarError, ToolChoice};
+pub use grammar::{AnswerForm, CallRules, FUNCTION_NAME_BYTES_MAX, FUNCTIONS_MAX, GrammarError, ToolChoice};
 pub(crate) use markup::ReasoningMarkup;
 pub use output::{AnswerFault, CALL_ARGUMENTS_BYTES_MAX, CALL_HEAD_BYTES_MAX, CALLS_MAX, Part};
 pub use parser::{AnswerOptions, AnswerParser, Finish};

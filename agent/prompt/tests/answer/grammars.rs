@@ -6,7 +6,7 @@ use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
 use nabi_domain::Piece;
-use nabi_prompt::{CallRules, Ending, FUNCTIONS_MAX, GrammarError, PromptTail, ToolChoice};
+use nabi_prompt::{AnswerForm, CallRules, Ending, FUNCTIONS_MAX, GrammarError, PromptTail, ToolChoice};
 use serde_json::{Value, json};
 
 use crate::model::{
@@ -222,10 +222,52 @@ fn reasoning_comes_first_where_the_prompt_lets_it() {
         assert!(!takes(PromptTail::InReasoning, call), "{}", model.name);
         assert!(takes(PromptTail::Plain, &whole) && takes(PromptTail::Plain, call), "{}", model.name);
         assert!(!takes(PromptTail::AfterReasoning, &whole), "{}", model.name);
-        let json = model.format().json_grammar(&json!({"type": "integer"}), PromptTail::InReasoning);
-        let json = Grammar::new(model, json);
-        assert!(json.takes("Hm.</think>\n\n7") && !json.takes("7"), "{}\n{}", model.name, json.lark);
+        let schema = json!({"type": "integer"});
+        let lark = "start: number\nnumber: /[0-9]+/";
+        for form in [AnswerForm::Json(&schema), AnswerForm::Regex("[0-9]+"), AnswerForm::Lark(lark)] {
+            let grammar = Grammar::new(model, model.format().form_grammar(form, PromptTail::InReasoning));
+            let takes = |answer: &str| grammar.takes(answer);
+            assert!(takes("Hm.</think>\n\n7") && !takes("7"), "{}\n{}", model.name, grammar.lark);
+            assert!(!takes("Hm.</think>\n\nseven"), "{}\n{}", model.name, grammar.lark);
+        }
     }
+}
+
+#[test]
+fn a_callers_regular_expression_stays_one() {
+    let grammar = |regex| {
+        Grammar::new(&PLAIN, PLAIN.format().form_grammar(AnswerForm::Regex(regex), PromptTail::Plain))
+    };
+    for (regex, answer) in [
+        ("a/b", "a/b"),
+        (r"a\/b", "a/b"),
+        (r"[/]x\\/i", r"/x\/i"),
+        ("a\nb", "a\nb"),
+        ("a\\\nb", "a\nb"),
+        ("a|b", "b"),
+        ("(?i)a", "A"),
+        ("\"#", "\"#"),
+        ("서울", "서울"),
+        (r"a&[&]\&b", "a&&&b"),
+        ("[a-z&&[^b]]&&", "c&&"),
+    ] {
+        assert!(grammar(regex).takes(answer), "{regex}: {}", grammar(regex).lark);
+        assert!(!grammar(regex).takes(&format!("{answer}x")), "{regex}");
+    }
+    assert!(!grammar(r"a&[&]\&b").lark.contains('&'), "engines count them");
+    // Nothing that ends the expression, and with it what holds the answer.
+    for regex in [r"a\", "a)/ | /(.*", "a/ | /(.*", "(", "a)"] {
+        let grammar = grammar(regex);
+        assert!(grammar.compiles().is_err() || !grammar.takes("bc"), "{regex}: {}", grammar.lark);
+    }
+}
+
+#[test]
+fn a_callers_grammar_has_names_of_its_own() {
+    let lark = "start: r1 T2\nr1: \"a\"\nT2: /b+/";
+    let grammar =
+        Grammar::new(&QWEN, QWEN.format().form_grammar(AnswerForm::Lark(lark), PromptTail::InReasoning));
+    assert!(grammar.takes("Hm.</think>abb") && !grammar.takes("Hm.</think>ba"), "{}", grammar.lark);
 }
 
 #[test]

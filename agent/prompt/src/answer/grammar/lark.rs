@@ -66,9 +66,42 @@ impl Lark {
         self.rule(&format!("%json {schema}"))
     }
 
+    /// What a regular expression of the caller's matches, whole.
+    pub(super) fn regex(&mut self, regex: &str) -> String {
+        // In a group, which a last backslash cannot leave.
+        self.terminal(&format!("/(?:{})/", without_slashes(regex)))
+    }
+
+    /// A grammar of the caller's, whose names are its own.
+    pub(super) fn lark(&mut self, lark: &str) -> String {
+        self.rule(&format!("%lark {{\n{lark}\n}}"))
+    }
+
     pub(super) fn finish(self, start: &str) -> String {
         format!("%llguidance {{}}\nstart: {}\n{}", start.trim(), self.rules)
     }
+}
+
+/// The same regular expression, with nothing in it that ends one in Lark, and none of the single `&` that
+/// engines would take for intersections of Lark's.
+fn without_slashes(regex: &str) -> String {
+    let mut written = String::with_capacity(regex.len());
+    let (mut is_escaped, mut before) = (false, None);
+    let mut characters = regex.chars().peekable();
+    while let Some(character) = characters.next() {
+        let is_single = before != Some('&') && characters.peek() != Some(&'&');
+        match (character, is_escaped) {
+            ('/', false) => written.push_str("\\/"),
+            ('\n', false) => written.push_str("\\n"),
+            ('\n', true) => written.push('n'),
+            ('&', false) if is_single => written.push_str("\\x26"),
+            ('&', true) => written.push_str("x26"),
+            (other, _) => written.push(other),
+        }
+        is_escaped = character == '\\' && !is_escaped;
+        before = Some(character);
+    }
+    written
 }
 
 /// The text itself.

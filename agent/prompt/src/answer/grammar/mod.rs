@@ -45,6 +45,17 @@ pub struct CallRules<'a> {
     pub prompt_tail: PromptTail,
 }
 
+/// What an answer must be, but for its reasoning.
+#[derive(Debug, Clone, Copy)]
+pub enum AnswerForm<'a> {
+    /// JSON of this schema.
+    Json(&'a Json),
+    /// What this regular expression matches whole, in the syntax of Rust's `regex` crate.
+    Regex(&'a str),
+    /// What this grammar accepts, in llguidance's variant of Lark.
+    Lark(&'a str),
+}
+
 /// Why calls cannot be forced. Another request may do: answer 400.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrammarError {
@@ -123,12 +134,16 @@ impl AnswerFormat {
         Ok(Some(lark.finish(&format!("{reasoning} {calls}"))))
     }
 
-    /// The grammar of an answer that is JSON of this schema, after its reasoning.
-    pub fn json_grammar(&self, schema: &Json, prompt_tail: PromptTail) -> String {
+    /// The grammar of an answer that has this form after its reasoning.
+    pub fn form_grammar(&self, form: AnswerForm<'_>, prompt_tail: PromptTail) -> String {
         let mut lark = Lark::default();
         let reasoning = self.reasoning_prefix(prompt_tail, &mut lark);
-        let json = lark.json(schema);
-        lark.finish(&format!("{reasoning} {json}"))
+        let form = match form {
+            AnswerForm::Json(schema) => lark.json(schema),
+            AnswerForm::Regex(regex) => lark.regex(regex),
+            AnswerForm::Lark(grammar) => lark.lark(grammar),
+        };
+        lark.finish(&format!("{reasoning} {form}"))
     }
 
     /// The rest of the reasoning that the prompt began, or such as the model may begin.
