@@ -1,9 +1,9 @@
 //! The numbers of requests. The gateway checks them too; an engine trusts no client. Pure.
 
 use nabi_wire::engine::{
-    CHOICES_MAX, EMBED_INPUTS_MAX, Embed, GRAMMAR_BYTES_MAX, Generate, Grammar, LOGIT_BIAS_TOKENS_MAX,
-    REPETITION_PENALTY_MAX, Refusal, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, Sampling, Share,
-    TOP_LOGPROBS_MAX, WEIGHT_MAX,
+    CHOICES_MAX, Embed, GRAMMAR_BYTES_MAX, Generate, Grammar, LOGIT_BIAS_TOKENS_MAX, REPETITION_PENALTY_MAX,
+    Refusal, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX, Sampling, Share, TOP_LOGPROBS_MAX, WEIGHT_MAX,
+    embed_inputs_max,
 };
 
 /// A field, whether its rule holds, and the rule.
@@ -70,9 +70,9 @@ fn sampling(sampling: &Sampling) -> Result<(), Refusal> {
     ])
 }
 
-pub(crate) fn embed(embed: &Embed) -> Result<(), Refusal> {
-    let inputs = embed.inputs.len();
-    all([("inputs", (1..=EMBED_INPUTS_MAX).contains(&inputs), format!("from 1 to {EMBED_INPUTS_MAX} texts"))])
+pub(crate) fn embed(embed: &Embed, embedding_numbers: u32) -> Result<(), Refusal> {
+    let (inputs, inputs_max) = (embed.inputs.len(), embed_inputs_max(embedding_numbers));
+    all([("inputs", (1..=inputs_max).contains(&inputs), format!("from 1 to {inputs_max} texts"))])
 }
 
 /// At least one token, and room for so many more.

@@ -262,10 +262,10 @@ fn wanted_text<V: Vocabulary>(ready: &Ready<V>, generate: Generate) -> Result<Wa
 }
 
 fn wanted_vectors<V: Vocabulary>(ready: &Ready<V>, embed: &Embed) -> Result<Wanted<V::Grammar>, Refusal> {
-    if ready.card.embedding_numbers.is_none() {
+    let Some(embedding_numbers) = ready.card.embedding_numbers else {
         return Err(Refusal::Unable { what: "give embeddings: it generates text".into() });
-    }
-    check::embed(embed)?;
+    };
+    check::embed(embed, embedding_numbers)?;
     // A text is computed whole, and gives no further token.
     let tokens_max = ready.card.context_tokens.min(ready.step_tokens_max);
     let encode = |pieces: &Vec<Piece>| {

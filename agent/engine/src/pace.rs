@@ -36,7 +36,8 @@ impl Pace {
         if prompt_tokens == 0 && answers > 0 {
             let one = &mut self.answer_ms[class(answers)];
             *one = Some(smooth(*one, ms / f64::from(answers)));
-        } else if prompt_tokens >= CHUNK_TOKENS_MIN {
+        } else if prompt_tokens >= CHUNK_TOKENS_MIN || (answers == 0 && self.prompt_token_ms.is_none()) {
+            // Of few tokens better than nothing: texts to embed may all be short.
             let answers_ms = self.answers_ms(answers).unwrap_or(0.0);
             let token_ms = (ms - answers_ms).max(0.0) / f64::from(prompt_tokens);
             self.prompt_token_ms = Some(smooth(self.prompt_token_ms, token_ms));
@@ -83,6 +84,9 @@ mod tests {
         assert_eq!(pace.chunk_tokens_max(4), 250, "answers are not known yet");
         pace.measured(0, 4, 200.0);
         assert_eq!(pace.chunk_tokens_max(4), 200);
+        // Few tokens tell little.
+        pace.measured(10, 0, 1000.0);
+        assert_eq!(pace.chunk_tokens_max(4), 200);
         // The same speed, measured beside answers.
         pace.measured(200, 4, 1000.0);
         assert_eq!(pace.chunk_tokens_max(4), 200);
@@ -103,6 +107,13 @@ mod tests {
         assert_eq!(pace.chunk_tokens_max(1), 480);
         // Of two classes that are as near the smaller one.
         assert_eq!(pace.chunk_tokens_max(4), 1920);
+    }
+
+    #[test]
+    fn short_texts_alone_come_to_fill_a_step() {
+        let mut pace = Pace::new(1000);
+        pace.measured(10, 0, 20.0);
+        assert_eq!(pace.chunk_tokens_max(0), 500);
     }
 
     #[test]

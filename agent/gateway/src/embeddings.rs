@@ -132,6 +132,11 @@ fn send(request: &EmbeddingRequest, caller: &Caller) -> Result<(ReadyModel, Answ
     {
         return Err(FieldError::invalid("dimensions", format_args!("must be {given} with this model")).into());
     }
+    let inputs_max = card.embedding_numbers.map_or(EMBED_INPUTS_MAX, engine::embed_inputs_max);
+    if request.inputs.len() > inputs_max {
+        let rule = format_args!("must be at most {inputs_max} texts with this model");
+        return Err(FieldError::invalid("input", rule).into());
+    }
     for input in &request.inputs {
         input.check("input", card)?;
     }

@@ -25,12 +25,19 @@ pub const LOGIT_BIAS_TOKENS_MAX: usize = 1024;
 pub const GRAMMAR_BYTES_MAX: usize = 256 << 10;
 /// Texts of one [`Embed`].
 pub const EMBED_INPUTS_MAX: usize = 2048;
+/// Numbers of all vectors of one [`FromEngine::Embedded`]: it is one frame.
+pub const EMBED_NUMBERS_MAX: usize = 4_000_000;
 /// Largest [`Sampling::repetition_penalty`].
 pub const REPETITION_PENALTY_MAX: f32 = 100.0;
 /// Largest [`Share::weight`].
 pub const WEIGHT_MAX: u16 = 1000;
 /// The credit of a client that takes whatever comes.
 pub const CREDIT_UNBOUNDED: u32 = u32::MAX;
+
+/// Texts of one [`Embed`] to a model whose vectors have so many numbers.
+pub fn embed_inputs_max(embedding_numbers: u32) -> usize {
+    EMBED_INPUTS_MAX.min(EMBED_NUMBERS_MAX / (embedding_numbers.max(1) as usize)).max(1)
+}
 
 /// The first frame of either side. Its form never changes, so that any two versions can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,7 +183,7 @@ pub struct Embed {
     pub id: u64,
     /// Whose it is.
     pub share: Share,
-    /// 1 to [`EMBED_INPUTS_MAX`] texts, none empty.
+    /// 1 to [`embed_inputs_max`] texts, none empty.
     pub inputs: Vec<Vec<Piece>>,
 }
 

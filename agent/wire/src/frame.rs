@@ -84,6 +84,19 @@ pub fn writer<S: AsyncWrite, T: Serialize>(stream: S) -> Writer<S, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{FromEngine, Usage, embed_inputs_max};
+
+    #[test]
+    fn as_many_vectors_as_may_be_fit_a_frame() {
+        for numbers in [1, 384, 1953, 4096, 65_536, 4_000_000] {
+            let vectors = vec![vec![-1.0e-30; numbers as usize]; embed_inputs_max(numbers)];
+            let usage = Usage { prompt_tokens: u32::MAX, ..Usage::default() };
+            let mut bytes = BytesMut::new();
+            let frame = FromEngine::Embedded { id: u64::MAX, vectors, usage };
+            PostcardCodec::default().encode(frame, &mut bytes).expect("it fits");
+            assert!(bytes.len() <= FRAME_BYTES_MAX);
+        }
+    }
 
     #[test]
     fn a_frame_over_the_limit_is_refused_before_it_is_buffered() {

@@ -84,6 +84,16 @@ async fn what_cannot_be_embedded_is_refused_at_its_place() {
 }
 
 #[tokio::test]
+async fn vectors_that_would_not_fit_one_frame_are_refused() {
+    let mut script = embedding();
+    script.card.embedding_numbers = Some(1_000_000);
+    let (gateway, _engine) = Gateway::start(script).await;
+    let reply = gateway.send(request(json!({"input": ["a", "b", "c", "d", "e"]}))).await;
+    assert_eq!(reply.error(), (400, INVALID.into(), Some("input".into()), "invalid_value".into()));
+    assert!(reply.message().contains("at most 4 texts"), "{}", reply.message());
+}
+
+#[tokio::test]
 async fn a_model_says_what_it_does_not_do() {
     let unable = || (400, INVALID.to_owned(), Some("model".to_owned()), "model_unable".to_owned());
     let (gateway, _engine) = Gateway::start(embedding()).await;
