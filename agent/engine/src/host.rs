@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, error::TryRecvError};
 
 use crate::backend::{Backend, Loaded, Output, Slot, StepError, Task, Vocabulary, Work};
-use crate::pace::Pace;
+use crate::pace::{Pace, PromptTokens};
 use crate::request::{Ended, Request, Wanted};
 use crate::schedule::{JobId, Move, Part, Prompt, Room, Scheduler, Submission};
 use crate::ticket::Ticket;
@@ -254,7 +254,9 @@ impl<V: Vocabulary, B: Backend<Grammar = V::Grammar>> Host<V, B> {
         let parts = self.scheduler.plan(Room {
             tokens_max: self.loaded.step.tokens_max,
             outputs_max: self.loaded.step.outputs_max,
-            chunk_tokens_max: self.pace.chunk_tokens_max(self.scheduler.answers()),
+            chunk_tokens_max: self
+                .pace
+                .chunk_tokens_max(self.scheduler.answers(), self.scheduler.prompt_tokens_before()),
         });
         if parts.is_empty() {
             return false;
@@ -282,7 +284,7 @@ impl<V: Vocabulary, B: Backend<Grammar = V::Grammar>> Host<V, B> {
         job.place = Place::Slot(placed.slot);
         let before = self.slots[placed.slot as usize].replace(id);
         assert_eq!(before, None, "the backend places a sequence in a free slot");
-        self.scheduler.started(id, placed.tokens - placed.cached_tokens);
+        self.scheduler.started(id, placed.cached_tokens, placed.tokens - placed.cached_tokens);
         let request = self.requests.get_mut(&job.request).expect("a job has its request");
         if request.started(job.index, placed.cached_tokens) {
             self.stats.cached_tokens += u64::from(placed.cached_tokens);
@@ -323,12 +325,18 @@ impl<V: Vocabulary, B: Backend<Grammar = V::Grammar>> Host<V, B> {
     }
 
     fn count_step(&mut self, parts: &[Part], took: Duration) {
-        let prompts = parts.iter().filter(|part| self.scheduler.is_in_prompt(part.job));
-        let prompt_tokens: u32 = prompts.clone().map(|part| part.tokens).sum();
-        let answers = (parts.len() - prompts.count()) as u32;
-        self.pace.measured(prompt_tokens, answers, took.as_secs_f64() * 1000.0);
+        let mut prompts = PromptTokens::default();
+        let mut answers = 0;
+        for part in parts {
+            if self.scheduler.is_in_prompt(part.job) {
+                prompts.add(part.tokens, self.scheduler.tokens_before(part.job));
+            } else {
+                answers += 1;
+            }
+        }
+        self.pace.measured(prompts, answers, took.as_secs_f64() * 1000.0);
         self.stats.steps += 1;
-        self.stats.prompt_tokens += u64::from(prompt_tokens);
+        self.stats.prompt_tokens += u64::from(prompts.tokens);
         if self.last_steps.len() == STATS_STEPS_MAX {
             self.last_steps.pop_front();
         }

@@ -117,6 +117,8 @@ enum State {
         in_prompt: bool,
         /// Since it got its slot.
         computed: u32,
+        /// Tokens that were there when it did.
+        cached: u32,
     },
 }
 
@@ -209,11 +211,11 @@ impl Scheduler {
         of_flow.max_by_key(computed).filter(|job| computed(job) >= self.preemption_tokens)
     }
 
-    /// A job got a slot and has so many tokens left to compute.
-    pub(crate) fn started(&mut self, id: JobId, left: u32) {
+    /// A job got a slot, where so many of its tokens are there and so many left to compute.
+    pub(crate) fn started(&mut self, id: JobId, cached: u32, left: u32) {
         let job = self.jobs.get_mut(&id).expect("a job that starts was submitted");
         let in_prompt = !job.paid || left > 1;
-        job.state = State::Running { left, in_prompt, computed: 0 };
+        job.state = State::Running { left, in_prompt, computed: 0, cached };
         let flow = self.flows.get_mut(&job.flow).expect("a job's flow is there");
         flow.waiting.retain(|waiting| *waiting != id);
         flow.running += 1;
@@ -283,6 +285,20 @@ impl Scheduler {
         self.running.iter().filter(|job| self.jobs[job].allowed && !self.is_in_prompt(**job)).count() as u32
     }
 
+    /// The tokens of a job that are computed.
+    pub(crate) fn tokens_before(&self, job: JobId) -> u32 {
+        match self.jobs.get(&job) {
+            Some(Job { state: State::Running { computed, cached, .. }, .. }) => cached + computed,
+            _ => 0,
+        }
+    }
+
+    /// Those of the prompt that is furthest on.
+    pub(crate) fn prompt_tokens_before(&self) -> u32 {
+        let prompts = self.running.iter().filter(|job| self.is_in_prompt(**job));
+        prompts.map(|job| self.tokens_before(*job)).max().unwrap_or(0)
+    }
+
     /// Whether its next tokens are the prompt's.
     pub(crate) fn is_in_prompt(&self, job: JobId) -> bool {
         matches!(self.jobs.get(&job), Some(Job { state: State::Running { in_prompt: true, .. }, .. }))
@@ -291,7 +307,7 @@ impl Scheduler {
     /// A step computed so many of a job's tokens. Where none are left, it gave a token or a vector.
     pub(crate) fn computed(&mut self, id: JobId, tokens: u32) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
-        let State::Running { left, in_prompt, computed } = &mut job.state else { return };
+        let State::Running { left, in_prompt, computed, .. } = &mut job.state else { return };
         *left -= tokens;
         *computed += tokens;
         if !*in_prompt {

@@ -105,7 +105,7 @@ impl World {
                     assert_eq!(self.slots.insert(job, kept), None);
                     assert!(self.slots.len() <= SLOTS as usize, "more jobs than slots");
                     self.started.entry(job).or_insert(self.steps);
-                    self.scheduler.started(job, self.tokens[&job] - kept);
+                    self.scheduler.started(job, kept, self.tokens[&job] - kept);
                 }
                 Move::Preempt(job) => {
                     assert_eq!(self.slots.len(), SLOTS as usize, "pre-empted though a slot was free");
