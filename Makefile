@@ -12,7 +12,7 @@ else
 UP_MODEL := --model '$(DEMO_MODEL)' --name SmolLM2-135M-Instruct
 endif
 
-.PHONY: run test properties bench bench-gateway image image-lock image-repro pack llama-server lint bindings golden conformance lm-eval-golden schemathesis-full fuzz soak packages node rust demo-model deepseek-tokenizer
+.PHONY: run test properties bench bench-gateway image image-lock image-repro pack llama-server lint bindings golden conformance lm-eval-golden schemathesis-full fuzz soak packages node rust demo-model deepseek-tokenizer flash test-packages
 
 run: packages rust pack $(if $(MODEL),,demo-model)
 	cargo build --release --locked --bins $(PROGRAMS)
@@ -20,7 +20,7 @@ run: packages rust pack $(if $(MODEL),,demo-model)
 
 # Properties run on the same cases each time, so that a change is judged by what it changes; others: make properties.
 test: export PROPTEST_RNG_SEED ?= 1
-test: packages node rust pack demo-model deepseek-tokenizer
+test: test-packages node rust pack demo-model deepseek-tokenizer
 	cargo build --workspace --locked --bins
 	cargo test --workspace --locked
 
@@ -54,8 +54,17 @@ image-repro: packages rust pack
 	image/build.sh --fresh --out $(CACHE)/image/repro-b
 	diff $(CACHE)/image/repro-a/SHA256SUMS $(CACHE)/image/repro-b/SHA256SUMS
 
+# make flash DEVICE=/dev/sdX SITE=site.toml [KEY=admin.pub] [IMAGE=nabi_VERSION.raw.zst]: erases DEVICE, after asking.
+IMAGE ?= $(lastword $(sort $(wildcard $(CACHE)/image/out/nabi_*.raw.zst)))
+flash: rust
+	@provisioning/debian-packages.sh flash
+	cargo build --release --locked -p nabi-console
+	$(if $(wildcard $(DEVICE)),$(shell [ -w '$(DEVICE)' ] || echo sudo)) provisioning/flash.sh \
+		--nabi $(CARGO_TARGET_DIR)/release/nabi --device '$(DEVICE)' --image '$(IMAGE)' \
+		$(if $(SITE),--site '$(SITE)') $(if $(KEY),--key '$(KEY)')
+
 # The programs of the appliance, without those of the tests.
-PROGRAMS := $(addprefix -p nabi-,console supervisor gateway import engine-llama)
+PROGRAMS := $(addprefix -p nabi-,console supervisor gateway import engine-llama setup)
 
 lint: rust
 	cargo fmt --all --check
@@ -64,8 +73,38 @@ lint: rust
 	CARGO_TARGET_DIR=$(CACHE)/target-kernels cargo clippy --release --all-targets --locked --manifest-path kernels/Cargo.toml -- -D warnings
 	cargo deny --workspace check bans licenses sources
 
+# The image in QEMU, with its console here: Ctrl-A X ends it. SITE=site.toml KEY=id.pub, as on a real
+# disk; KEEP=1 goes on with the disk of the last time. HTTPS on 8443, SSH on 8022.
+.PHONY: boot test-image test-image-full bench-image machine
+BUILT := $(CACHE)/image/out/nabi_$(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+boot: machine
+	@test -e $(BUILT).raw || { echo "There is no image yet: make image" >&2; exit 1; }
+	cargo build --release --locked -p nabi-machine
+	exec $(CARGO_TARGET_DIR)/release/nabi-machine --image $(BUILT).raw --folder $(CACHE)/machine \
+		$(if $(KEEP),--keep) $(if $(SITE),--site '$(SITE)') $(if $(KEY),--key '$(KEY)')
+
+# The image as its operator meets it, from flashing to a power cut: a quarter of an hour in emulation.
+test-image: STORIES := story::
+# And broken in each way that is foreseen: some hours.
+test-image-full: STORIES :=
+test-image test-image-full: image machine deepseek-tokenizer
+	@provisioning/debian-packages.sh flash
+	cargo build --locked -p nabi-console
+	NABI_IMAGE=$(BUILT).raw.zst cargo test --locked -p nabi-tests --test image -- $(STORIES) --test-threads=1 --nocapture
+
+# About half an hour in software emulation. BENCH_FLAGS='--pairs 3'.
+bench-image: image machine
+	cargo build --release --locked -p nabi-bench
+	$(CARGO_TARGET_DIR)/release/nabi-bench image --out bench/image.json --folder $(CACHE)/image/out $(BENCH_FLAGS)
+
 packages:
 	@provisioning/debian-packages.sh build
+
+machine: packages rust
+	@provisioning/debian-packages.sh machine
+
+test-packages:
+	@provisioning/debian-packages.sh build test flash machine
 
 node:
 	@provisioning/debian-packages.sh node
@@ -103,6 +142,8 @@ golden: rust deepseek-tokenizer
 		cargo run --release --locked -p nabi-makers --bin nabi-make-model -- $$kind \
 			--out $(CACHE)/golden-models/$$kind || exit 1; \
 	done
+	cargo run --release --locked -p nabi-makers --bin nabi-make-model -- self-test \
+		--out $(CACHE)/golden-models/self-test/store --huggingface $(CACHE)/golden-models/self-test/hf
 	$(or $(PYTHON),python3) tests/golden/make.py $(CACHE)/golden-models
 
 # Other people's programs against Nabi: see tests/conformance/README.md. `make test` runs them too.

@@ -24,7 +24,7 @@ epoch=$(git -C "$root" log -1 --format=%ct)
 tools=$("$here/tools.sh")
 step "programs"
 stage=$cache/stage
-"$here/stage.sh" "$stage"
+"$here/stage.sh" "$stage" "$epoch"
 
 step "Debian and the image"
 # In memory where there is enough: a third of the time.

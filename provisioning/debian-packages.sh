@@ -1,17 +1,21 @@
 #!/bin/sh
 # Installs the Debian packages that the given purposes need, and asks for nothing when they are there.
-# usage: debian-packages.sh build|bindings|node|image...
+# usage: debian-packages.sh build|test|flash|image|bindings|node|machine...
 set -eu
 
 packages=
 for purpose in "$@"; do
     case $purpose in
         build) packages="$packages build-essential cmake patch python3 python3-venv curl ca-certificates" ;;
+        # What the tests run of what the image has.
+        test) packages="$packages nftables openssh-client" ;;
+        flash) packages="$packages dosfstools fdisk mtools util-linux zstd" ;;
         bindings) packages="$packages clang libclang-dev" ;;
-        image) packages="$packages mmdebstrap zstd git python3 debian-archive-keyring" ;;
+        image) packages="$packages mmdebstrap zstd git python3 debian-archive-keyring systemd" ;;
         # One from elsewhere, which brings npm along, will do too.
         node) command -v npm >/dev/null || packages="$packages nodejs npm" ;;
-        *) echo "usage: debian-packages.sh build|bindings|node|image..." >&2; exit 2 ;;
+        machine) packages="$packages qemu-system-x86 qemu-utils ovmf openssh-client mtools dosfstools e2fsprogs fdisk zstd" ;;
+        *) echo "usage: debian-packages.sh build|test|flash|image|bindings|node|machine..." >&2; exit 2 ;;
     esac
 done
 

@@ -39,6 +39,8 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
+    /// As its certificate has it.
+    pub(crate) name: ServerName<'static>,
     /// Absent: plain HTTP.
     pub(crate) tls: Option<TlsConnector>,
     /// Sent with each request.
@@ -63,6 +65,18 @@ pub(crate) fn certificate(path: &Path) -> Result<CertificateDer<'static>> {
 }
 
 impl Target {
+    /// A server that is known by its address, asks for no key and speaks plain HTTP.
+    pub(crate) fn plain(address: SocketAddr) -> Self {
+        Self { address, name: address.ip().into(), tls: None, key: None }
+    }
+
+    fn host(&self) -> String {
+        match &self.name {
+            ServerName::DnsName(name) => name.as_ref().to_owned(),
+            _ => self.address.to_string(),
+        }
+    }
+
     pub(crate) async fn connect(&self) -> Result<Connection> {
         let stream = TcpStream::connect(self.address).await;
         let stream = stream.with_context(|| format!("cannot connect to {}", self.address))?;
@@ -70,7 +84,7 @@ impl Target {
         let (sender, task) = match &self.tls {
             None => open(stream).await?,
             Some(tls) => {
-                let stream = tls.connect(ServerName::from(self.address.ip()), stream).await;
+                let stream = tls.connect(self.name.clone(), stream).await;
                 open(stream.context("the TLS handshake failed")?).await?
             }
         };
@@ -123,7 +137,7 @@ impl Connection {
     async fn send(&mut self, method: &str, path: &str, body: Bytes) -> Result<Response<Incoming>> {
         self.sender.ready().await.context("the server closed the connection")?;
         let mut request = Request::builder().method(method).uri(path);
-        request = request.header(HOST, self.target.address.to_string());
+        request = request.header(HOST, self.target.host());
         request = request.header(CONTENT_TYPE, "application/json");
         if let Some(key) = &self.target.key {
             request = request.header(AUTHORIZATION, format!("Bearer {key}"));

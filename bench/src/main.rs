@@ -7,6 +7,7 @@
 
 mod gateway;
 mod http;
+mod image;
 mod pairs;
 mod process;
 mod report;
@@ -38,9 +39,11 @@ enum Suite {
     Serve(serve::Arguments),
     /// The gateway before a stub engine against the stub engine alone
     Gateway(gateway::Arguments),
+    /// The image in a virtual computer: size, memory, time to the first token
+    Image(image::Arguments),
 }
 
-/// What both suites take.
+/// What all suites take.
 #[derive(Debug, clap::Args)]
 struct Common {
     /// Write the figures into this file, JSON
@@ -75,6 +78,7 @@ async fn run() -> Result<()> {
     let (report, out) = match Arguments::parse().suite {
         Suite::Serve(arguments) => (serve::run(&arguments).await?, arguments.common.out),
         Suite::Gateway(arguments) => (gateway::run(&arguments).await?, arguments.common.out),
+        Suite::Image(arguments) => (image::run(&arguments).await?, arguments.common.out),
     };
     ensure!(!report.rows.is_empty(), "nothing was measured");
     print!("{}", report.markdown());

@@ -41,6 +41,13 @@ pub(crate) struct Row {
     pub(crate) met: Option<bool>,
 }
 
+impl Row {
+    /// A figure of one side that is only to be known.
+    pub(crate) fn plain(measure: String, unit: &'static str, nabi: f64) -> Self {
+        Self { measure, unit, nabi, peer: None, peer_name: None, ratio: None, goal: None, met: None }
+    }
+}
+
 /// What a figure is to reach.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Goal {

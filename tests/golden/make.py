@@ -19,8 +19,10 @@ HERE = Path(__file__).parent
 KINDS = ["deepseek-v3", "deepseek-v2", "deepseek-v2-lite"]
 EMBEDDING_KINDS = ["bert-first", "bert-mean", "qwen3-embedding"]
 # Made here for tests that need no reference.
-OTHER_KINDS = ["qwen3-chat"]
+OTHER_KINDS = ["qwen3-chat", "self-test"]
 ANSWER_TOKENS = 32
+# The self-test's tokens must be the same with kernels of any precision.
+SELF_TEST_MARGIN_MIN = 0.5
 BOS, EOS = 0, 1
 # Below this lead over the runner-up, an engine that merely rounds otherwise might pick another token.
 MARGIN_MIN = 1e-3
@@ -53,9 +55,9 @@ def log_probabilities(model, ids):
     return model(torch.tensor([ids]), use_cache=False).logits[0].double().log_softmax(-1)
 
 
-def answer(model, prompt_ids):
+def answer(model, prompt_ids, tokens=ANSWER_TOKENS):
     ids, logprobs, margins = list(prompt_ids), [], []
-    for _ in range(ANSWER_TOKENS):
+    for _ in range(tokens):
         (best, second), tokens = (top.tolist() for top in log_probabilities(model, ids)[-1].topk(2))
         ids.append(tokens[0])
         logprobs.append(best)
@@ -87,6 +89,16 @@ def golden_answers(folder, kind, tokenizer):
         )
         print(f"{kind:17} {name:8} {len(prompt_ids):4} ids, margin {min(margins):.4f}, {len(set(token_ids))} distinct")
     write(HERE / f"{kind}.json", head(kind, distance), "answers", rows)
+
+
+def confirm_self_test(folder):
+    """Its answer stands in the maker, since it is part of every image; the reference must give the same."""
+    known = json.loads((folder / "store/self-test.json").read_text(encoding="utf-8"))
+    prompt_ids = tokenizers.Tokenizer.from_file(str(folder / "hf/tokenizer.json")).encode(known["prompt"]).ids
+    token_ids, _, margins = answer(load(folder / "hf", torch.float32), prompt_ids, len(known["token_ids"]))
+    assert token_ids == known["token_ids"], f"self-test: the reference answers {token_ids}"
+    assert min(margins) > SELF_TEST_MARGIN_MIN, f"self-test: margin {min(margins):.2f}; choose another prompt"
+    print(f"self-test: the reference gives the known tokens, margin {min(margins):.2f}")
 
 
 def pooled(folder, hidden):
@@ -184,6 +196,7 @@ def main():
         golden_answers(root / kind / "hf", kind, tokenizer)
     for kind in EMBEDDING_KINDS:
         golden_vectors(root / kind / "hf", kind)
+    confirm_self_test(root / "self-test")
 
     kinds = KINDS + EMBEDDING_KINDS + OTHER_KINDS
     files = sorted(path for kind in kinds for path in (root / kind).rglob("*") if path.is_file())

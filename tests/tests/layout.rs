@@ -30,7 +30,7 @@ struct Target {
 }
 
 /// What each crate may import of ours, for what is shipped.
-const MAY_IMPORT: [(&str, &[&str]); 11] = [
+const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("nabi-domain", &[]),
     ("nabi-llama-sys", &[]),
     ("nabi-wire", &["nabi-domain"]),
@@ -41,14 +41,16 @@ const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("nabi-supervisor", &["nabi-domain", "nabi-wire", "nabi-models"]),
     ("nabi-gateway", &["nabi-domain", "nabi-wire", "nabi-prompt"]),
     ("nabi-import", &["nabi-domain", "nabi-wire", "nabi-models"]),
+    ("nabi-setup", &["nabi-domain", "nabi-wire", "nabi-models"]),
     ("nabi-console", &["nabi-domain", "nabi-wire"]),
 ];
 
 /// Crates of the tests: nothing shipped may import them.
-const TESTS: [&str; 7] = [
+const TESTS: [&str; 8] = [
     "nabi-tests",
     "nabi-bench",
     "nabi-fuzz",
+    "nabi-machine",
     "nabi-makers",
     "nabi-soak",
     "nabi-stub-engine",

@@ -1,5 +1,8 @@
 //! Replies and progress as text. Pure but for the progress line.
 
+mod boot;
+mod media;
+
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 
@@ -102,7 +105,11 @@ pub(crate) fn reply(reply: &Reply) -> String {
             keys.iter().map(|key| format!("{:10} {}\n", scope(key.scope), key.name)).collect()
         }
         Reply::Revoked(name) => format!("the key {name} is refused from now on\n"),
-        Reply::Ca { certificate_pem, sha256 } => format!("{certificate_pem}SHA-256 {sha256}\n"),
+        Reply::Media(found) => media::media(found),
+        Reply::SelfTest(outcome) => boot::self_test(outcome),
+        Reply::Boot(facts) => boot::boot(facts),
+        // Alone, so that `ca > ca.pem` is what it says: see `aside`.
+        Reply::Ca { certificate_pem, .. } => certificate_pem.clone(),
         Reply::Logs(logs) => logs.iter().fold(String::new(), |mut text, log| {
             for line in &log.lines {
                 let _ = writeln!(text, "{}: {}", log.process, log::readable(line));
@@ -112,6 +119,14 @@ pub(crate) fn reply(reply: &Reply) -> String {
         Reply::Version(version) => {
             format!("nabi {}\nengine wire {}\npack {}\n", version.nabi, version.engine_wire, version.pack)
         }
+    }
+}
+
+/// What a person should read besides, where the reply itself goes into a file.
+pub(crate) fn aside(reply: &Reply) -> Option<String> {
+    match reply {
+        Reply::Ca { sha256, .. } => Some(format!("SHA-256 {sha256}\n")),
+        _ => None,
     }
 }
 
@@ -160,6 +175,9 @@ fn model(model: &ModelSummary) -> String {
 fn status(status: &Status) -> String {
     let mut text =
         format!("{} {}\n", status.address, if status.ready { "serves" } else { "does not serve all" });
+    for alarm in &status.alarms {
+        let _ = writeln!(text, "ALARM: {alarm}");
+    }
     let _ = writeln!(text, "gateway: {}", state(&status.gateway));
     for engine in &status.engines {
         text += &self::engine(engine);
@@ -219,7 +237,7 @@ fn state(state: &ProcessState) -> String {
 
 #[cfg(test)]
 mod tests {
-    use nabi_wire::action::ProcessLog;
+    use nabi_wire::action::{Alarm, ProcessLog};
 
     use super::*;
 
@@ -232,6 +250,24 @@ mod tests {
         assert_eq!(progress(&copying), "copying x: 50 % of 2 B");
         let unknown = Progress { total: 0, ..copying };
         assert_eq!(progress(&unknown), "copying x: 0 % of 0 B");
+    }
+
+    #[test]
+    fn a_certificate_goes_alone_where_it_is_wanted() {
+        let ca = Reply::Ca { certificate_pem: "PEM\n".into(), sha256: "ab".into() };
+        assert_eq!((reply(&ca), aside(&ca)), ("PEM\n".into(), Some("SHA-256 ab\n".into())));
+    }
+
+    #[test]
+    fn alarms_come_first() {
+        let alarm = Alarm::LowSpace { folder: "/var".into(), free_bytes: 7_000_000 };
+        let gateway = ProcessState::Stopping;
+        let (address, aliases) = ("https://x".to_owned(), vec![]);
+        let (engines, self_test, alarms) = (vec![], None, vec![alarm]);
+        let status = Status { address, ready: false, gateway, engines, self_test, aliases, alarms };
+        let text = reply(&Reply::Status(status));
+        let line = text.lines().nth(1).expect("a second line");
+        assert!(line.starts_with("ALARM: only 7 MB are free on the disk of /var: "), "{text}");
     }
 
     #[test]

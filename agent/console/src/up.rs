@@ -43,6 +43,12 @@ pub(crate) struct Up {
     /// How long running answers may go on after Ctrl-C
     #[arg(long, default_value_t = 10_000)]
     drain_grace_ms: u64,
+    /// The folder in which sticks and disks appear
+    #[arg(long)]
+    media: Option<PathBuf>,
+    /// The folder of the self-test model, as `nabi-make-model self-test` makes it
+    #[arg(long)]
+    self_test: Option<PathBuf>,
 }
 
 /// The supervisor as our child. Its standard input ends with us: then it ends too.
@@ -89,6 +95,9 @@ impl Up {
         let mut command = Command::new(own.with_file_name("nabi-supervisor"));
         command.arg("--state").arg(state).arg("--run").arg(run).arg("--listen").arg(&self.listen);
         command.arg("--pack").arg(&self.pack).arg("--drain-grace-ms").arg(self.drain_grace_ms.to_string());
+        for (option, folder) in [("--media", &self.media), ("--self-test", &self.self_test)] {
+            command.args(folder.iter().flat_map(|folder| [option.as_ref(), folder.as_os_str()]));
+        }
         // Of its own group, so that Ctrl-C comes to us alone.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().context("cannot start nabi-supervisor")?;

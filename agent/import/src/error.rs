@@ -26,6 +26,9 @@ pub(crate) enum ImportError {
     /// The source is already ours.
     #[error("{path:?} lies inside the model store: give the original, on its stick or disk")]
     InsideStore { path: PathBuf },
+    /// A link on a stick that leads elsewhere.
+    #[error("{path:?} is a link that leads off its stick or disk: give the model itself")]
+    LeavesMedia { path: PathBuf },
     /// Too little space before the copy begins.
     #[error(
         "not enough space in {store:?}: {needed} are needed, {free} are free; \

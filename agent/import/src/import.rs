@@ -3,35 +3,58 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nabi_domain::{ModelFormat, ModelSummary};
 use nabi_models::manifest::Manifest;
 use nabi_models::regular_file;
-use nabi_models::{Inspected, StoreError, StoredFile, StoredModel, inspect};
+use nabi_models::{Inspected, Parts, StoreError, StoredFile, StoredModel, inspect, inspect_among};
 
 use crate::copy::copy;
 use crate::error::{ImportError, in_words};
 use crate::hash;
 use crate::journal::{JOURNAL_NAME, Journal, State};
+use crate::media;
 use crate::places::Places;
 use crate::remove;
 use crate::report::Reporter;
 use crate::space;
 
+/// What is to be imported.
+pub(crate) struct Source<'a> {
+    path: &'a Path,
+    /// Where further parts of a split model may lie.
+    elsewhere: Parts,
+}
+
+impl<'a> Source<'a> {
+    /// A path on a medium must lead to that medium: whoever made it does not choose what is read.
+    pub(crate) fn new(path: &'a Path, media: Option<&Path>) -> Result<Self, ImportError> {
+        let Some(media) = media else { return Ok(Self { path, elsewhere: Parts::default() }) };
+        if path.starts_with(media) && !absolute(path)?.starts_with(absolute(media)?) {
+            return Err(ImportError::LeavesMedia { path: path.to_owned() });
+        }
+        Ok(Self { path, elsewhere: Parts::below(&media::folders(media)?) })
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, ImportError> {
+    fs::canonicalize(path).map_err(|source| ImportError::read(path, source))
+}
+
 /// Imports what is at `source`. Running it again after a success changes nothing and succeeds.
 pub(crate) fn import(
     places: &Places,
-    source: &Path,
+    source: &Source<'_>,
     reporter: &mut Reporter<impl Write>,
 ) -> Result<ModelSummary, ImportError> {
     remove::finish_removal(places)?;
-    refuse_own_files(places, source)?;
-    let inspected = inspect(source)?;
+    refuse_own_files(places, source.path)?;
+    let inspected = inspect_among(source.path, &source.elsewhere)?;
     if inspected.remote_code {
         tracing::warn!(
             "{}: the model's own Python code (auto_map) is left behind; it runs only where an engine knows {}",
-            source.display(),
+            source.path.display(),
             inspected.architecture
         );
     }
@@ -52,7 +75,6 @@ pub(crate) fn import(
 
 /// The store is not a source: a model in it may be removed in the middle of its copy.
 fn refuse_own_files(places: &Places, source: &Path) -> Result<(), ImportError> {
-    let absolute = |path: &Path| fs::canonicalize(path).map_err(|source| ImportError::read(path, source));
     if absolute(source)?.starts_with(absolute(&places.store_folder)?) {
         return Err(ImportError::InsideStore { path: source.to_owned() });
     }

@@ -10,6 +10,7 @@ mod hash;
 mod import;
 mod journal;
 mod lock;
+mod media;
 mod places;
 mod remove;
 mod report;
@@ -26,6 +27,7 @@ use nabi_wire::import::ImportEvent;
 use nabi_wire::lifeline;
 
 use error::{ImportError, in_words};
+use import::Source;
 use lock::NameLock;
 use places::Places;
 use report::Reporter;
@@ -41,11 +43,20 @@ enum Command {
         /// A GGUF file (any part of a split one) or a Hugging Face folder.
         #[arg(long)]
         source: PathBuf,
+        /// The folder of attached media, on which further parts of a split file may lie.
+        #[arg(long)]
+        media: Option<PathBuf>,
     },
     /// Deletes a model, or what an interrupted import of it left.
     Remove(Target),
     /// Compares every file of a model with the hash of its import.
     Verify(Target),
+    /// Lists attached media and the models on them.
+    Media {
+        /// The folder of attached media.
+        #[arg(long)]
+        media: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -82,12 +93,23 @@ fn main() -> ExitCode {
 }
 
 fn run(command: Command, reporter: &mut Reporter<io::Stdout>) -> Result<ImportEvent, ImportError> {
-    let (Command::Import { target, .. } | Command::Remove(target) | Command::Verify(target)) = &command;
+    match &command {
+        Command::Import { target, source, media } => on(target, |places| {
+            let source = Source::new(source, media.as_deref())?;
+            import::import(places, &source, reporter).map(ImportEvent::Done)
+        }),
+        Command::Remove(target) => on(target, |places| remove::remove(places).map(|()| ImportEvent::Removed)),
+        Command::Verify(target) => on(target, |places| verify::verify(places, reporter)),
+        Command::Media { media } => media::list(media).map(ImportEvent::Media),
+    }
+}
+
+/// Works on a model of the store, while nobody else does.
+fn on(
+    target: &Target,
+    work: impl FnOnce(&Places) -> Result<ImportEvent, ImportError>,
+) -> Result<ImportEvent, ImportError> {
     let places = Places::new(&target.store, &target.name)?;
     let _lock = NameLock::acquire(&places)?;
-    match &command {
-        Command::Import { source, .. } => import::import(&places, source, reporter).map(ImportEvent::Done),
-        Command::Remove(_) => remove::remove(&places).map(|()| ImportEvent::Removed),
-        Command::Verify(_) => verify::verify(&places, reporter),
-    }
+    work(&places)
 }

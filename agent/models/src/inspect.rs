@@ -12,6 +12,7 @@ use crate::gguf::{self, GgufError, SplitError, SplitName, SplitSet};
 use crate::manifest;
 use crate::regular_file::{self, FileError};
 use crate::safetensors::{self, IndexError, SafetensorsError};
+use crate::search::Parts;
 
 /// Why a path is not a model that can be imported.
 #[derive(Debug, thiserror::Error)]
@@ -138,12 +139,17 @@ impl Inspected {
     }
 }
 
-/// Inspects a GGUF file (any part of a split one) or a Hugging Face folder. `path` itself may be a
-/// link, since its giver named it; files inside a folder may not.
+/// Inspects a GGUF file (any part of a split one, with the others beside it) or a Hugging Face folder.
+/// `path` itself may be a link, since its giver named it; files inside a folder may not.
 pub fn inspect(path: &Path) -> Result<Inspected, InspectError> {
+    inspect_among(path, &Parts::default())
+}
+
+/// As [`inspect`]; parts of a split model that are not beside the given one may also lie elsewhere.
+pub fn inspect_among(path: &Path, elsewhere: &Parts) -> Result<Inspected, InspectError> {
     let unreadable = |source| InspectError::Path { path: path.to_owned(), source };
     let path = fs::canonicalize(path).map_err(unreadable)?;
-    if path.is_dir() { inspect_folder(&path) } else { inspect_gguf(&path) }
+    if path.is_dir() { inspect_folder(&path) } else { inspect_gguf(&path, elsewhere) }
 }
 
 /// Counts weights and finds the most frequent format.
@@ -183,11 +189,11 @@ fn read_gguf(path: &Path, keep_arrays: &[&str]) -> Result<(gguf::Header, SourceF
     Ok((header, source_file(path.to_owned(), &metadata)?))
 }
 
-fn inspect_gguf(path: &Path) -> Result<Inspected, InspectError> {
+fn inspect_gguf(path: &Path, elsewhere: &Parts) -> Result<Inspected, InspectError> {
     let (given, file) = read_gguf(path, &[])?;
     let paths = match SplitSet::count(&given)? {
         1 => vec![path.to_owned()],
-        count => part_paths(path, &file.name, count)?,
+        count => part_paths(path, &file.name, count, elsewhere)?,
     };
     drop(given);
     let mut set = (paths.len() > 1).then(|| SplitSet::new(paths.len() as u64));
@@ -225,11 +231,22 @@ fn inspect_gguf(path: &Path) -> Result<Inspected, InspectError> {
     })
 }
 
-/// The paths of all parts, beside the given one.
-fn part_paths(path: &Path, name: &str, count: u64) -> Result<Vec<PathBuf>, SplitError> {
-    match SplitName::parse(name).filter(|split| split.count == count) {
-        Some(split) => Ok((1..=count).map(|part| path.with_file_name(split.of_part(part))).collect()),
-        None => Err(SplitError::Name { file: name.to_owned(), count }),
+/// The paths of all parts: beside the given one, or elsewhere.
+fn part_paths(path: &Path, name: &str, count: u64, elsewhere: &Parts) -> Result<Vec<PathBuf>, SplitError> {
+    let Some(split) = SplitName::parse(name).filter(|split| split.count == count) else {
+        return Err(SplitError::Name { file: name.to_owned(), count });
+    };
+    let place = |part: u64| {
+        let name = split.of_part(part);
+        let beside = path.with_file_name(&name);
+        let there = fs::symlink_metadata(&beside).is_ok();
+        if there { Ok(beside) } else { elsewhere.get(&name).cloned().ok_or(name) }
+    };
+    let (found, missing): (Vec<_>, Vec<_>) = (1..=count).map(place).partition(Result::is_ok);
+    let missing: Vec<String> = missing.into_iter().filter_map(Result::err).collect();
+    match missing.is_empty() {
+        true => Ok(found.into_iter().filter_map(Result::ok).collect()),
+        false => Err(SplitError::Missing { parts: missing, count }),
     }
 }
 

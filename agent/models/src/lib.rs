@@ -11,8 +11,10 @@ pub mod inspect;
 pub mod manifest;
 pub mod regular_file;
 pub mod safetensors;
+pub mod search;
 pub mod store;
 
-pub use inspect::{InspectError, Inspected, SourceFile, inspect};
+pub use inspect::{InspectError, Inspected, SourceFile, inspect, inspect_among};
 pub use manifest::{Manifest, StoredFile};
+pub use search::Parts;
 pub use store::{Store, StoreError, StoredModel};

@@ -10,8 +10,8 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use nabi_domain::ModelName;
 use nabi_models::{Store, StoreError};
 use nabi_wire::action::{
-    Action, Alias, AliasAction, Answer, DamagedModel, KeyAction, ListedModel, ModelAction, ProcessState,
-    Progress, Reply, ServeSettings, Status, Unit,
+    Action, Alias, AliasAction, Answer, DamagedModel, KeyAction, ListedModel, MediaAction, ModelAction,
+    ProcessState, Progress, Reply, ServeSettings, Status, Unit,
 };
 use nabi_wire::frame::{self, Reader, Writer};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -19,10 +19,13 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::core::{GatewayView, Request, Serving, version};
+use crate::core::{GatewayView, Request, Serving, Snapshot, version};
 use crate::engine;
+use crate::engine_config::SELF_TEST_MODEL;
+use crate::health::Health;
 use crate::import::{self, Work};
 use crate::logs;
+use crate::media;
 use crate::places::Places;
 
 /// Operators at once.
@@ -38,13 +41,19 @@ pub(crate) struct Admin {
     pub(crate) places: Arc<Places>,
     pub(crate) pack: PathBuf,
     pub(crate) address: String,
+    /// The folder of attached sticks and disks.
+    pub(crate) media: PathBuf,
+    pub(crate) health: Health,
 }
 
 /// Answers operators until it is dropped, which interrupts what is under way.
 pub(crate) async fn serve(listener: UnixListener, admin: Admin) -> Result<()> {
     let mut connections = JoinSet::new();
+    let watcher = admin.clone();
+    let mut watch = std::pin::pin!(watcher.health.watch(async || watcher.snapshot().await));
     loop {
         tokio::select! {
+            outcome = &mut watch => return outcome,
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
                 let (stream, _) = accepted.context("cannot accept on the admin socket")?;
                 connections.spawn(one_action(stream, admin.clone()));
@@ -87,7 +96,10 @@ impl Admin {
             Action::Model(action) => self.model(action, answers).await,
             Action::Key(action) => self.key(action).await,
             Action::Alias(action) => self.alias(action).await,
+            Action::Media(MediaAction::List) => media::list(&self.places, &self.media).await,
             Action::Ca => self.ask(Request::Ca).await,
+            Action::SelfTest => Ok(Reply::SelfTest(self.health.self_test(&self.snapshot().await?).await)),
+            Action::Boot => self.health.facts(&self.snapshot().await?).await.map(Reply::Boot),
             Action::Logs { process, lines } => {
                 let logs = logs::tail(&self.places.logs(), process.as_deref(), lines)
                     .context("cannot read the logs")?;
@@ -104,14 +116,18 @@ impl Admin {
     async fn status(&self) -> Result<Reply> {
         let gateway = self.gateway.state.borrow().clone();
         let mut engines = Vec::new();
-        let snapshot = self.ask(Request::Snapshot).await?;
+        let snapshot = self.snapshot().await?;
+        let alarms = self.health.alarms(&snapshot);
         for (name, settings, published) in snapshot.engines {
             engines.push(engine::status(name, settings, published).await);
         }
         let serves = |state: &ProcessState| matches!(state, ProcessState::Ready { .. });
-        let ready = !engines.is_empty() && serves(&gateway) && engines.iter().all(|e| serves(&e.state));
+        let all_serve = serves(&gateway) && engines.iter().all(|engine| serves(&engine.state));
+        let self_test = engines.iter().position(|engine| engine.model.as_str() == SELF_TEST_MODEL);
+        let self_test = self_test.map(|place| Box::new(engines.remove(place)));
+        let ready = all_serve && !engines.is_empty();
         let (address, aliases) = (self.address.clone(), snapshot.aliases);
-        Ok(Reply::Status(Status { address, ready, gateway, engines, aliases }))
+        Ok(Reply::Status(Status { address, ready, gateway, engines, self_test, aliases, alarms }))
     }
 
     async fn model(&self, action: ModelAction, answers: &mut Answers) -> Result<Reply> {
@@ -123,11 +139,11 @@ impl Admin {
                         format!("{} gives no name for the model: choose one with --name", path.display())
                     })?,
                 };
-                self.store(&name, Work::Import { source: &path }, answers).await
+                self.store(&name, Work::Import { source: &path, media: &self.media }, answers).await
             }
             ModelAction::List => self.list().await,
             ModelAction::Remove { name } => {
-                let served = self.ask(Request::Snapshot).await?;
+                let served = self.snapshot().await?;
                 ensure!(
                     !served.engines.iter().any(|(served, ..)| *served == name),
                     "{name} is served: `nabi model stop {name}` first"
@@ -145,11 +161,19 @@ impl Admin {
     }
 
     async fn store(&self, name: &ModelName, work: Work<'_>, answers: &mut Answers) -> Result<Reply> {
-        import::run(&self.places, name, work, answers).await
+        let reply = import::run(&self.places, name, work, answers).await?;
+        if let Reply::Imported(_) = reply {
+            self.core
+                .send(Request::Stored(name.clone()))
+                .await
+                .ok()
+                .context("the supervisor is going down")?;
+        }
+        Ok(reply)
     }
 
     async fn list(&self) -> Result<Reply> {
-        let served = self.ask(Request::Snapshot).await?;
+        let served = self.snapshot().await?;
         let (mut stored, mut damaged) = (Vec::new(), Vec::new());
         for model in Store::open(&self.places.models())?.list()? {
             match model {
@@ -220,7 +244,7 @@ impl Admin {
                 self.in_use(generation).await?;
                 Ok(Reply::AliasSet { alias, before })
             }
-            AliasAction::List => Ok(Reply::Aliases(self.ask(Request::Snapshot).await?.aliases)),
+            AliasAction::List => Ok(Reply::Aliases(self.snapshot().await?.aliases)),
             AliasAction::Remove { name } => {
                 let generation = self.ask(|answer| Request::RemoveAlias(name.clone(), answer)).await??;
                 self.in_use(generation).await?;
@@ -257,6 +281,10 @@ impl Admin {
                 "the change is kept, but the gateway did not take it within {RELOAD_MS_MAX} ms: see `nabi logs gateway`"
             ),
         }
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot> {
+        self.ask(Request::Snapshot).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T> {

@@ -181,13 +181,15 @@ fn pem_to_der(pem: &str) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::launch::Launcher;
 
     #[test]
     fn the_authority_is_made_once_and_its_key_is_private() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().expect("temporary folder");
         let open = || {
-            let places = Places::open(folder.path(), &folder.path().join("run")).expect("places");
+            let places =
+                Places::open(folder.path(), &folder.path().join("run"), Launcher::Child).expect("places");
             Ca::open(&places).expect("authority").sha256().to_owned()
         };
         assert_eq!(open(), open());
@@ -198,7 +200,8 @@ mod tests {
     #[test]
     fn a_leaf_is_due_for_other_names_with_age_and_when_the_clock_went_back() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let places = Places::open(folder.path(), &folder.path().join("run")).expect("places");
+        let places =
+            Places::open(folder.path(), &folder.path().join("run"), Launcher::Child).expect("places");
         let names = Names { dns: ["a".to_owned()].into(), addresses: BTreeSet::new() };
         let leaf = Ca::open(&places).and_then(|ca| ca.issue(names.clone())).expect("leaf");
         let due = |days| leaf.is_due(&names, leaf.made + Duration::days(days));

@@ -12,17 +12,19 @@ use anyhow::{Context, Result, ensure};
 use nabi_domain::{KeyName, ModelName};
 use nabi_models::{Store, atomic_file};
 use nabi_wire::action::{Alias, KeyScope, ListedKey, ProcessState, Reply, ServeSettings, Version};
-use nabi_wire::config::{GatewayConfig, GatewayLimits, ServedModel};
+use nabi_wire::config::{GatewayConfig, GatewayLimits, ServedModel, SiteServe};
 use nabi_wire::engine::ENGINE_WIRE_VERSION;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::ca::{Ca, Leaf, Names};
-use crate::engine::{Engine, Published, Site};
-use crate::engine_config;
+use crate::engine::{Engine, Leaving, Published, Site, Wanted};
+use crate::engine_config::{self, SELF_TEST_MODEL, SELF_TEST_SETTINGS};
 use crate::gateway::{CONFIG_FILE, Gateway};
+use crate::heartbeat::Heartbeat;
 use crate::ledger::Ledger;
-use crate::places::Places;
+use crate::places::{CONFIG_MODE, Places};
+use crate::wishes;
 
 /// How often the leaf certificate is looked at.
 const LEAF_CHECK_SECONDS: u64 = 60;
@@ -38,6 +40,8 @@ pub(crate) enum Request {
     Revert(ModelName, ServeSettings, oneshot::Sender<Result<Serving>>),
     /// The generation of configuration from which on it is unknown to the gateway.
     Stop(ModelName, oneshot::Sender<Result<u64>>),
+    /// A model was stored: serves it if the site file wants that.
+    Stored(ModelName),
     /// The generation of configuration that has everything as it is now.
     Publish(oneshot::Sender<u64>),
     /// The new key, and the generation of configuration from which on it is accepted.
@@ -68,6 +72,10 @@ pub(crate) struct Snapshot {
 pub(crate) struct Settings {
     pub(crate) pack: PathBuf,
     pub(crate) drain_grace: Duration,
+    /// The store of the self-test's model.
+    pub(crate) self_test: Option<PathBuf>,
+    /// What the site file wants served.
+    pub(crate) wishes: Vec<SiteServe>,
 }
 
 pub(crate) struct Core {
@@ -77,7 +85,10 @@ pub(crate) struct Core {
     ca: Ca,
     leaf: Leaf,
     site: Site,
+    /// The self-test's among them.
     engines: BTreeMap<ModelName, Engine>,
+    /// The last that left of each model: the next waits for it.
+    leaving: BTreeMap<ModelName, Leaving>,
     gateway: Gateway,
     generation: u64,
     changes: mpsc::Receiver<()>,
@@ -91,9 +102,11 @@ pub(crate) struct GatewayView {
 }
 
 impl Core {
-    /// Starts the gateway, and an engine for each model that was served before.
+    /// Starts the gateway, an engine for each model that was served before, one for each that the
+    /// site file wants served, and that of the self-test.
     pub(crate) fn start(places: Arc<Places>, settings: Settings, listener: TcpListener) -> Result<Self> {
-        let ledger = Ledger::open(&places)?;
+        let mut ledger = Ledger::open(&places)?;
+        serve_wishes(&mut ledger, &settings.wishes, &places);
         let ca = Ca::open(&places)?;
         let leaf = ca.issue(Names::of_this_machine())?;
         let (changed, changes) = mpsc::channel(64);
@@ -104,14 +117,31 @@ impl Core {
             lives: Arc::new(AtomicU64::new(1)),
             changed,
         };
-        let engine = |(name, settings): (&ModelName, &ServeSettings)| {
-            (name.clone(), Engine::start(site.clone(), name.clone(), *settings, None))
+        let wanted = |(name, settings): (&ModelName, &ServeSettings)| Wanted {
+            name: name.clone(),
+            store: places.models(),
+            settings: *settings,
         };
-        let engines: BTreeMap<_, _> = ledger.served().iter().map(engine).collect();
+        let served: Vec<_> = ledger.served().iter().map(wanted).collect();
+        let start = |wanted: Wanted| (wanted.name.clone(), Engine::start(site.clone(), wanted, None));
+        let engines: BTreeMap<_, _> = served.into_iter().chain(self_test(&settings)?).map(start).collect();
         let first = config(&ledger, &leaf, &engines, &settings, 1);
         write_config(&places, &first)?;
         let gateway = Gateway::start(places.clone(), listener, settings.drain_grace);
-        Ok(Self { places, settings, ledger, ca, leaf, site, engines, gateway, generation: 1, changes })
+        let leaving = BTreeMap::new();
+        Ok(Self {
+            places,
+            settings,
+            ledger,
+            ca,
+            leaf,
+            site,
+            engines,
+            leaving,
+            gateway,
+            generation: 1,
+            changes,
+        })
     }
 
     pub(crate) fn gateway_view(&self) -> GatewayView {
@@ -121,6 +151,7 @@ impl Core {
     /// Answers until the requests end, which is the sign to drain.
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Request>) -> Self {
         let mut leaf_check = tokio::time::interval(Duration::from_secs(LEAF_CHECK_SECONDS));
+        let mut heartbeat = Heartbeat::asked_for();
         loop {
             tokio::select! {
                 request = requests.recv() => match request {
@@ -129,13 +160,16 @@ impl Core {
                 },
                 Some(()) = self.changes.recv() => self.publish(),
                 _ = leaf_check.tick() => self.renew_leaf(),
+                () = heartbeat.beat() => {}
             }
         }
     }
 
     /// The gateway first, so that running answers can end; then the engines.
     pub(crate) async fn drain(self, hurry: impl Future<Output = ()>) {
-        let tokens: Vec<_> = self.engines.values().map(|engine| engine.hurry.clone()).collect();
+        let engines = self.engines.values().map(|engine| &engine.hurry);
+        let leaving = self.leaving.values().map(|engine| &engine.hurry);
+        let tokens: Vec<_> = engines.chain(leaving).cloned().collect();
         let gateway_hurry = self.gateway.hurry.clone();
         let hurrying = async {
             hurry.await;
@@ -147,7 +181,9 @@ impl Core {
         drop(self.changes);
         let ending = async {
             self.gateway.stop().await;
-            futures_util::future::join_all(self.engines.into_values().map(Engine::stop)).await;
+            let leaving = self.engines.into_values().map(|engine| engine.leave(async {}));
+            let leaving = leaving.chain(self.leaving.into_values());
+            futures_util::future::join_all(leaving.map(Leaving::over)).await;
         };
         tokio::select! {
             () = hurrying => {}
@@ -165,6 +201,7 @@ impl Core {
             }
             Request::Revert(name, settings, answer) => drop(answer.send(self.serve(name, settings))),
             Request::Stop(name, answer) => drop(answer.send(self.stop(&name))),
+            Request::Stored(name) => self.serve_if_wished(&name),
             Request::Publish(answer) => {
                 self.publish();
                 let _ = answer.send(self.generation);
@@ -190,25 +227,40 @@ impl Core {
     }
 
     fn serve(&mut self, name: ModelName, settings: ServeSettings) -> Result<Serving> {
+        ensure!(name.as_str() != SELF_TEST_MODEL, "{name} is the self-test's model, which is always served");
         let before = self.engines.get(&name).map(|engine| engine.settings);
         if before != Some(settings) {
-            let stored = Store::open(&self.places.models())?.get(&name)?;
+            let store = self.places.models();
+            let stored = Store::open(&store)?.get(&name)?;
             engine_config::check(&stored.manifest.summary, settings)?;
             self.ledger.serve(&name, settings)?;
-            let replaced = self.engines.remove(&name);
-            let engine = Engine::start(self.site.clone(), name.clone(), settings, replaced);
-            self.engines.insert(name.clone(), engine);
+            let replaced = self.engines.remove(&name).map(|engine| engine.leave(async {}));
+            let replaced = replaced.or_else(|| self.leaving.remove(&name));
+            let wanted = Wanted { name: name.clone(), store, settings };
+            self.engines.insert(name.clone(), Engine::start(self.site.clone(), wanted, replaced));
             self.publish();
         }
         let engine = self.engines.get(&name).context("the engine was just started")?;
         Ok(Serving { published: engine.published.clone(), before, settings })
     }
 
+    fn serve_if_wished(&mut self, name: &ModelName) {
+        let (served, stopped) = (self.ledger.served(), self.ledger.stopped());
+        let due = wishes::due(&self.settings.wishes, served, stopped, |stored| stored == name);
+        for settings in due.into_iter().map(|wish| wish.settings).collect::<Vec<_>>() {
+            tracing::info!(model = %name, "is served, as the site file wants");
+            if let Err(error) = self.serve(name.clone(), settings) {
+                tracing::error!(model = %name, "cannot be served as the site file wants: {error:#}");
+            }
+        }
+    }
+
     fn stop(&mut self, name: &ModelName) -> Result<u64> {
-        self.ledger.stop(name)?;
+        self.ledger.stop(name, self.settings.wishes.iter().any(|wish| wish.name == *name))?;
         if let Some(engine) = self.engines.remove(name) {
             self.publish();
-            tokio::spawn(stop_when_unknown(engine, self.gateway.in_use.clone(), self.generation));
+            let unknown = unknown_to_gateway(self.gateway.in_use.clone(), self.generation);
+            self.leaving.insert(name.clone(), engine.leave(unknown));
         }
         Ok(self.generation)
     }
@@ -296,21 +348,38 @@ fn config(
     }
 }
 
-/// Ends an engine once the gateway sends it nothing new: an engine that is told to end refuses
-/// what comes. A gateway that is down reads what is served when it starts. Running answers have
-/// the grace time.
-async fn stop_when_unknown(engine: Engine, mut in_use: watch::Receiver<u64>, generation: u64) {
+/// Serves from the start on what the site file wants and the store has.
+fn serve_wishes(ledger: &mut Ledger, wishes: &[SiteServe], places: &Places) {
+    let is_stored =
+        |name: &ModelName| Store::open(&places.models()).and_then(|store| store.get(name)).is_ok();
+    let due = wishes::due(wishes, ledger.served(), ledger.stopped(), is_stored);
+    for wish in due {
+        if let Err(error) = ledger.serve(&wish.name, wish.settings) {
+            tracing::error!(model = %wish.name, "cannot be served as the site file wants: {error:#}");
+        }
+    }
+}
+
+fn self_test(settings: &Settings) -> Result<Option<Wanted>> {
+    let wanted = |store: &PathBuf| {
+        Ok(Wanted { name: SELF_TEST_MODEL.parse()?, store: store.clone(), settings: SELF_TEST_SETTINGS })
+    };
+    settings.self_test.as_ref().map(wanted).transpose()
+}
+
+/// Waits until the gateway sends an engine nothing new: one that is told to end refuses what comes.
+/// A gateway that is down reads what is served when it starts.
+async fn unknown_to_gateway(mut in_use: watch::Receiver<u64>, generation: u64) {
     let unknown = in_use.wait_for(|&now| now >= generation || now == 0);
     if tokio::time::timeout(Duration::from_millis(UNKNOWN_MS_MAX), unknown).await.is_err() {
         tracing::warn!("the gateway does not take its configuration: an engine that it may use is ended");
     }
-    engine.stop().await;
 }
 
 fn write_config(places: &Places, config: &GatewayConfig) -> Result<()> {
-    let path = places.run(CONFIG_FILE);
+    let path = places.for_gateway(CONFIG_FILE);
     let text = serde_json::to_vec_pretty(config).context("cannot write JSON")?;
-    atomic_file::write(&path, &text, 0o600).with_context(|| format!("cannot write {}", path.display()))
+    atomic_file::write(&path, &text, CONFIG_MODE).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Of Nabi, its wire and the pack's manifest.

@@ -2,7 +2,7 @@
 //! it again. It tells by a watch channel how it is; it is told to stop by a token.
 
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,12 +15,13 @@ use nabi_wire::action::{EngineCard, EngineFigures, EngineStatus, ProcessState, S
 use nabi_wire::config::EngineConfig;
 use nabi_wire::engine::{ModelCard, Stats};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::child::{Child, End, Spec};
 use crate::engine_config::{EnginePlaces, engine_config};
 use crate::first_token::EngineClient;
-use crate::places::Places;
+use crate::launch::{End, Part, Process, Spec};
+use crate::places::{CONFIG_MODE, Places, bind_shared};
 
 /// From the loaded model to its first token.
 const FIRST_TOKEN_MS_MAX: u64 = 120_000;
@@ -54,6 +55,15 @@ pub(crate) struct Ready {
     stats: mpsc::Sender<oneshot::Sender<Stats>>,
 }
 
+/// What to serve, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) name: ModelName,
+    /// The folder that holds it among others.
+    pub(crate) store: PathBuf,
+    pub(crate) settings: ServeSettings,
+}
+
 /// The rest of the supervisor's hold on an engine's task.
 pub(crate) struct Engine {
     pub(crate) published: watch::Receiver<Published>,
@@ -61,44 +71,57 @@ pub(crate) struct Engine {
     pub(crate) settings: ServeSettings,
     stop: CancellationToken,
     pub(crate) hurry: CancellationToken,
-    task: tokio::task::JoinHandle<()>,
+    task: JoinHandle<()>,
+}
+
+/// An engine that is on its way out.
+pub(crate) struct Leaving {
+    task: JoinHandle<()>,
+    pub(crate) hurry: CancellationToken,
 }
 
 impl Engine {
     /// Starts it once the engine that it replaces, if there is one, has ended: both at a time may
     /// not fit into the memory.
-    pub(crate) fn start(
-        site: Site,
-        name: ModelName,
-        settings: ServeSettings,
-        replaced: Option<Self>,
-    ) -> Self {
+    pub(crate) fn start(site: Site, wanted: Wanted, replaced: Option<Leaving>) -> Self {
         let starting =
             Published { state: ProcessState::Starting { pid: 0, loaded_permille: 0 }, ready: None };
         let (publish, published) = watch::channel(starting);
         let stop = CancellationToken::new();
         let hurry = replaced.as_ref().map_or_else(CancellationToken::new, |replaced| replaced.hurry.clone());
-        let created_unix_s = created_unix_s(&site, &name);
-        let life = Life { site, name, settings, publish, stop: stop.clone(), hurry: hurry.clone() };
+        let (created_unix_s, settings) = (created_unix_s(&wanted), wanted.settings);
+        let life = Life { site, wanted, publish, stop: stop.clone(), hurry: hurry.clone() };
         let task = tokio::spawn(async move {
             if let Some(replaced) = replaced {
-                replaced.stop().await;
+                replaced.over().await;
             }
             life.run().await;
         });
         Self { published, created_unix_s, settings, stop, hurry, task }
     }
 
-    /// Ends it; running answers have the grace time.
-    pub(crate) async fn stop(self) {
-        self.stop.cancel();
+    /// Ends it after `use_is_over`; running answers have the grace time.
+    pub(crate) fn leave(self, use_is_over: impl Future<Output = ()> + Send + 'static) -> Leaving {
+        let hurry = self.hurry.clone();
+        let task = tokio::spawn(async move {
+            use_is_over.await;
+            self.stop.cancel();
+            let _ = self.task.await;
+        });
+        Leaving { task, hurry }
+    }
+}
+
+impl Leaving {
+    /// Waits for the end.
+    pub(crate) async fn over(self) {
         let _ = self.task.await;
     }
 }
 
 /// The time of the import: that of the first stored file.
-fn created_unix_s(site: &Site, name: &ModelName) -> u64 {
-    let manifest = Store::open(&site.places.models()).and_then(|store| store.get(name)).ok();
+fn created_unix_s(wanted: &Wanted) -> u64 {
+    let manifest = Store::open(&wanted.store).and_then(|store| store.get(&wanted.name)).ok();
     let mtime_ns = manifest.and_then(|model| model.manifest.files.first().map(|file| file.mtime_ns));
     u64::try_from(mtime_ns.unwrap_or(0) / 1_000_000_000).unwrap_or(0)
 }
@@ -138,8 +161,7 @@ fn figures(stats: Stats) -> EngineFigures {
 
 struct Life {
     site: Site,
-    name: ModelName,
-    settings: ServeSettings,
+    wanted: Wanted,
     publish: watch::Sender<Published>,
     stop: CancellationToken,
     hurry: CancellationToken,
@@ -162,7 +184,7 @@ impl Life {
                 Ending::Ended { end, served: Duration::ZERO }
             });
             let Ending::Ended { end, served } = ending else { return };
-            tracing::warn!(model = %self.name, reason = end.reason, "the engine ended");
+            tracing::warn!(model = %self.wanted.name, reason = end.reason, "the engine ended");
             if end.refused {
                 self.publish(ProcessState::Refused { reason: end.reason }, None).await;
                 return self.stop.cancelled().await;
@@ -192,41 +214,20 @@ impl Life {
     async fn one_process(&self) -> Result<Ending> {
         let began = Instant::now();
         let number = self.site.lives.fetch_add(1, Ordering::Relaxed);
-        let socket = self.site.places.run(&format!("e{number}.sock"));
-        let listener =
-            UnixListener::bind(&socket).with_context(|| format!("cannot bind {}", socket.display()))?;
-        let prefixes = self.site.places.prefixes(&self.name, number)?;
+        let socket = self.site.places.for_gateway(&format!("e{number}.sock"));
+        let listener = bind_shared(&socket, |path| UnixListener::bind(path))?;
+        let prefixes = self.site.places.prefixes(&self.wanted.name, number)?;
         let config = self.config(prefixes.clone())?;
-        let config_path = self.site.places.run(&format!("e{number}.json"));
-        atomic_file::write(&config_path, &serde_json::to_vec_pretty(&config)?, 0o600)
+        let config_path = self.site.places.for_engine(&format!("e{number}.json"));
+        atomic_file::write(&config_path, &serde_json::to_vec_pretty(&config)?, CONFIG_MODE)
             .with_context(|| format!("cannot write {}", config_path.display()))?;
-        let mut child = Child::start(Spec {
-            program: "nabi-engine-llama",
-            arguments: vec!["--config".as_ref(), config_path.as_os_str()],
-            // An assertion in ggml forks a debugger unless it is told not to.
-            environment: vec![("GGML_NO_BACKTRACE", "1".as_ref())],
-            socket: Some(listener.into()),
-            stdout: false,
-            logs: &self.site.places.logs(),
-            process: &format!("engine-{}", self.name),
-        })?;
-        let (pid, mut served_since) = (child.pid, None);
-        let ended = tokio::select! {
-            end = child.wait() => Some(end),
-            error = self.prove_and_answer(&socket, pid, began, &mut served_since) => {
-                // A process without its first token is of no use, and one that is just ending
-                // shall tell its own reason.
-                Some(self.fate(&mut child, error).await)
-            }
-            () = self.stop.cancelled() => None,
-        };
-        let served = served_since.map_or(Duration::ZERO, |since: Instant| since.elapsed());
-        let ending = match ended {
-            Some(end) => Ending::Ended { end, served },
-            None => {
-                self.publish(ProcessState::Stopping, None).await;
-                child.end(self.site.drain_grace, self.hurry.cancelled()).await;
-                Ending::Stopped
+        let started = self.start(&config_path, listener).await;
+        let ending = match started {
+            Ok(process) => self.accompany(process, &socket, began).await,
+            // What is missing now may be there later.
+            Err(error) => {
+                let end = End { refused: false, reason: format!("{error:#}") };
+                Ending::Ended { end, served: Duration::ZERO }
             }
         };
         for path in [socket, config_path] {
@@ -236,14 +237,38 @@ impl Life {
         Ok(ending)
     }
 
-    async fn fate(&self, child: &mut Child, error: anyhow::Error) -> End {
-        let patience = Duration::from_millis(STATS_MS_MAX);
-        match tokio::time::timeout(patience, child.wait()).await {
-            Ok(end) => end,
-            Err(_) => {
-                child.signal(nix::sys::signal::Signal::SIGKILL);
-                child.wait().await;
-                End { refused: false, reason: format!("{error:#}") }
+    async fn start(&self, config: &Path, listener: UnixListener) -> Result<Process> {
+        let spec = Spec {
+            part: Part::Engine(&self.wanted.name),
+            arguments: vec!["--config".as_ref(), config.as_os_str()],
+            // An assertion in ggml forks a debugger unless it is told not to.
+            environment: vec![("GGML_NO_BACKTRACE", "1".as_ref())],
+            socket: Some(listener.into()),
+            stdout: false,
+            logs: &self.site.places.logs(),
+        };
+        self.site.places.launcher().start(spec).await
+    }
+
+    /// Until its end.
+    async fn accompany(&self, mut process: Process, socket: &Path, began: Instant) -> Ending {
+        let (pid, mut served_since) = (process.pid, None);
+        let ended = tokio::select! {
+            end = process.wait() => Some(end),
+            error = self.prove_and_answer(socket, pid, began, &mut served_since) => {
+                // A process without its first token is of no use, and one that is just ending
+                // shall tell its own reason.
+                Some(fate(&mut process, error).await)
+            }
+            () = self.stop.cancelled() => None,
+        };
+        let served = served_since.map_or(Duration::ZERO, |since: Instant| since.elapsed());
+        match ended {
+            Some(end) => Ending::Ended { end, served },
+            None => {
+                self.publish(ProcessState::Stopping, None).await;
+                process.end(self.site.drain_grace, self.hurry.cancelled()).await;
+                Ending::Stopped
             }
         }
     }
@@ -251,7 +276,7 @@ impl Life {
     /// Follows the loading, proves the first token, then answers for figures until the engine fails.
     async fn prove_and_answer(
         &self,
-        socket: &std::path::Path,
+        socket: &Path,
         pid: u32,
         began: Instant,
         served_since: &mut Option<Instant>,
@@ -275,7 +300,7 @@ impl Life {
             Err(_) => return anyhow::anyhow!("no first token within {FIRST_TOKEN_MS_MAX} ms"),
         }
         let first_token_ms = began.elapsed().as_millis() as u64;
-        tracing::info!(model = %self.name, first_token_ms, kernel = card.kernel, "the first token is proven");
+        tracing::info!(model = %self.wanted.name, first_token_ms, kernel = card.kernel, "the first token is proven");
         *served_since = Some(Instant::now());
         let (stats, mut asked) = mpsc::channel::<oneshot::Sender<Stats>>(16);
         let ready = Ready { socket: socket.to_owned(), card: engine_card(&card, first_token_ms), stats };
@@ -290,9 +315,20 @@ impl Life {
     }
 
     fn config(&self, prefixes: PathBuf) -> Result<EngineConfig> {
-        let model = Store::open(&self.site.places.models())?.check_unchanged(&self.name)?;
+        let model = Store::open(&self.wanted.store)?.check_unchanged(&self.wanted.name)?;
         let places = EnginePlaces { pack: self.site.pack.clone(), prefixes };
-        engine_config(&model, self.settings, places, self.site.drain_grace)
+        engine_config(&model, self.wanted.settings, places, self.site.drain_grace)
+    }
+}
+
+async fn fate(process: &mut Process, error: anyhow::Error) -> End {
+    let patience = Duration::from_millis(STATS_MS_MAX);
+    match tokio::time::timeout(patience, process.wait()).await {
+        Ok(end) => end,
+        Err(_) => {
+            process.kill().await;
+            End { refused: false, reason: format!("{error:#}") }
+        }
     }
 }
 

@@ -29,6 +29,12 @@ const SAVED_DISK_BYTES_MAX: u64 = 16 << 30;
 /// as long as such a part of the file system stays free.
 const DISK_FREE_DIVISOR: u64 = 5;
 
+/// The model of the self-test: part of the installation, so that nobody imports, serves or stops it.
+pub(crate) const SELF_TEST_MODEL: &str = "nabi-self-test";
+/// It must run beside whatever the operator serves.
+pub(crate) const SELF_TEST_SETTINGS: ServeSettings =
+    ServeSettings { sequences: Some(2), context_tokens: Some(512), stream_gap_ms: None };
+
 /// What a machine has for prefixes.
 #[derive(Debug, Clone, Copy)]
 struct Room {

@@ -1,5 +1,5 @@
-//! The engine wire, as the supervisor uses it: to follow the loading, to prove the first token,
-//! and to ask for figures.
+//! The engine wire, as the supervisor uses it: to follow the loading, to prove the first token, to
+//! have known tokens computed, and to ask for figures.
 
 use std::path::Path;
 
@@ -70,21 +70,31 @@ impl EngineClient {
     }
 
     async fn prove_token(&mut self, prompt: Vec<Piece>) -> Result<()> {
+        let tokens = self.greedy(prompt, 1).await?;
+        ensure!(tokens.len() == 1, "the engine made no token");
+        Ok(())
+    }
+
+    /// The likeliest tokens after a prompt, at most so many.
+    pub(crate) async fn greedy(&mut self, prompt: Vec<Piece>, tokens_max: u32) -> Result<Vec<u32>> {
         let id = self.next_id();
         let generate = Generate {
             sampling: Sampling { temperature: 0.0, ..Sampling::default() },
-            tokens_max: Some(1),
+            tokens_max: Some(tokens_max),
             ..Generate::new(id, prompt)
         };
         self.to_engine.send(ToEngine::Generate(Box::new(generate))).await?;
-        let mut reason = None;
+        let (mut tokens, mut reason) = (Vec::new(), None);
         loop {
             match self.next().await? {
-                FromEngine::Delta(delta) => reason = delta.end.or(reason),
-                FromEngine::Finish { id: ended, usage } if ended == id => {
-                    let proven = matches!(reason, Some(FinishReason::Stop | FinishReason::Length));
-                    ensure!(proven && usage.completion_tokens == 1, "the engine made no token: {reason:?}");
-                    return Ok(());
+                FromEngine::Delta(delta) => {
+                    tokens.extend(delta.token_ids);
+                    reason = delta.end.or(reason);
+                }
+                FromEngine::Finish { id: ended, .. } if ended == id => {
+                    let whole = matches!(reason, Some(FinishReason::Stop | FinishReason::Length));
+                    ensure!(whole, "the engine broke off: {reason:?}");
+                    return Ok(tokens);
                 }
                 FromEngine::Refused { refusal, .. } => {
                     bail!("the engine refuses its first prompt: {refusal}")

@@ -16,12 +16,12 @@ use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::child::{Child, End, Spec};
-use crate::places::Places;
+use crate::launch::{End, Part, Spec};
+use crate::places::{Places, bind_shared};
 
 /// The file name of its configuration.
 pub(crate) const CONFIG_FILE: &str = "gateway.json";
-const NOTIFY_SOCKET: &str = "gateway.notify";
+const NOTIFY_SOCKET: &str = "notify";
 /// A notification is some lines of text.
 const NOTIFY_BYTES_MAX: usize = 4096;
 
@@ -97,40 +97,39 @@ impl Life {
 
     /// From start to end; none when it was stopped.
     async fn one_process(&self, wants: &mut watch::Receiver<u64>) -> Result<Option<End>> {
-        let notify_path = self.places.run(NOTIFY_SOCKET);
+        let notify_path = self.places.for_gateway(NOTIFY_SOCKET);
         let _ = std::fs::remove_file(&notify_path);
-        let notifications =
-            UnixDatagram::bind(&notify_path).context("cannot bind the notification socket")?;
-        let config = self.places.run(CONFIG_FILE);
+        let notifications = bind_shared(&notify_path, |path| UnixDatagram::bind(path))?;
+        let config = self.places.for_gateway(CONFIG_FILE);
         let socket: OwnedFd = self.listener.try_clone().context("cannot copy the listening socket")?.into();
-        let mut child = Child::start(Spec {
-            program: "nabi-gateway",
+        let spec = Spec {
+            part: Part::Gateway,
             arguments: vec!["--config".as_ref(), config.as_os_str()],
             environment: vec![("NOTIFY_SOCKET", notify_path.as_os_str())],
             socket: Some(socket),
             stdout: false,
             logs: &self.places.logs(),
-            process: "gateway",
-        })?;
+        };
+        let mut process = self.places.launcher().start(spec).await?;
         let mut text = [0; NOTIFY_BYTES_MAX];
         loop {
             tokio::select! {
-                end = child.wait() => return Ok(Some(end)),
+                end = process.wait() => return Ok(Some(end)),
                 received = notifications.recv(&mut text) => {
                     let length = received.context("cannot receive notifications")?;
-                    self.notified(&String::from_utf8_lossy(&text[..length]), child.pid);
+                    self.notified(&String::from_utf8_lossy(&text[..length]), process.pid);
                     // It may have read the file before our last change.
                     if *self.using.borrow() != 0 && *self.using.borrow() < *wants.borrow() {
-                        child.signal(Signal::SIGHUP);
+                        process.signal(Signal::SIGHUP).await;
                     }
                 }
                 // Before its first notification it does not listen for the signal yet.
                 Ok(()) = wants.changed() => if *self.using.borrow() != 0 {
-                    child.signal(Signal::SIGHUP);
+                    process.signal(Signal::SIGHUP).await;
                 },
                 () = self.stop.cancelled() => {
                     self.publish.send_replace(ProcessState::Stopping);
-                    child.end(self.drain_grace, self.hurry.cancelled()).await;
+                    process.end(self.drain_grace, self.hurry.cancelled()).await;
                     return Ok(None);
                 }
             }

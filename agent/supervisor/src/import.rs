@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
 use nabi_domain::ModelName;
 use nabi_wire::action::{Answer, Progress, Reply, Unit};
@@ -11,12 +11,17 @@ use nabi_wire::frame::{self, Writer};
 use nabi_wire::import::ImportEvent;
 use tokio::net::unix::OwnedWriteHalf;
 
-use crate::child::{Child, Spec};
+use crate::engine_config::SELF_TEST_MODEL;
+use crate::launch::{Part, Spec};
 use crate::places::Places;
 
 /// What the store is asked for.
 pub(crate) enum Work<'a> {
-    Import { source: &'a Path },
+    /// Files that are not beside the source are looked for in the folder of media.
+    Import {
+        source: &'a Path,
+        media: &'a Path,
+    },
     Remove,
     Verify,
 }
@@ -28,6 +33,12 @@ pub(crate) async fn run(
     work: Work<'_>,
     answers: &mut Writer<OwnedWriteHalf, Answer>,
 ) -> Result<Reply> {
+    if let Work::Import { .. } = work {
+        ensure!(
+            name.as_str() != SELF_TEST_MODEL,
+            "{name} is the self-test's model: choose another name with --name"
+        );
+    }
     let store = places.models();
     let (verb, doing) = match work {
         Work::Import { .. } => ("import", "copying"),
@@ -36,19 +47,19 @@ pub(crate) async fn run(
     };
     let mut arguments: Vec<&OsStr> =
         vec![verb.as_ref(), "--store".as_ref(), store.as_os_str(), "--name".as_ref(), name.as_str().as_ref()];
-    if let Work::Import { source } = work {
-        arguments.extend(["--source".as_ref(), source.as_os_str()]);
+    if let Work::Import { source, media } = work {
+        arguments.extend(["--source".as_ref(), source.as_os_str(), "--media".as_ref(), media.as_os_str()]);
     }
-    let mut child = Child::start(Spec {
-        program: "nabi-import",
+    let spec = Spec {
+        part: Part::Import(name),
         arguments,
         environment: Vec::new(),
         socket: None,
         stdout: true,
         logs: &places.logs(),
-        process: "import",
-    })?;
-    let mut events = frame::reader::<_, ImportEvent>(child.take_stdout()?);
+    };
+    let mut process = places.launcher().start(spec).await?;
+    let mut events = frame::reader::<_, ImportEvent>(process.take_stdout()?);
     let mut last = None;
     while let Some(event) = events.next().await {
         match event.context("nabi-import speaks another version")? {
@@ -60,7 +71,7 @@ pub(crate) async fn run(
             event => last = Some(event),
         }
     }
-    let end = child.wait().await;
+    let end = process.wait().await;
     match last {
         Some(ImportEvent::Done(summary)) => Ok(Reply::Imported(summary)),
         Some(ImportEvent::Removed) => Ok(Reply::Removed(name.clone())),
@@ -68,7 +79,7 @@ pub(crate) async fn run(
             Ok(Reply::Verified { name: name.clone(), files, bytes })
         }
         Some(ImportEvent::Failed { message }) => bail!(message),
-        Some(ImportEvent::Progress { .. }) | None => {
+        Some(ImportEvent::Progress { .. } | ImportEvent::Media(_)) | None => {
             bail!("nabi-import {}; what it copied is kept: try again", end.reason)
         }
     }

@@ -31,6 +31,8 @@ pub(crate) const ALIASES_MAX: usize = 256;
 struct Content {
     keys: BTreeMap<KeyName, Key>,
     served: BTreeMap<ModelName, ServeSettings>,
+    /// What the site file wants served, and the operator does not.
+    stopped: BTreeSet<ModelName>,
     /// From an alias to its model, which is one of `served`; no alias is one of them.
     aliases: BTreeMap<ModelName, ModelName>,
 }
@@ -49,6 +51,8 @@ struct Key {
 struct Readable {
     keys: BTreeMap<KeyName, ReadableKey>,
     served: ReadableServed,
+    #[serde(default)]
+    stopped: BTreeSet<ModelName>,
     #[serde(default)]
     aliases: BTreeMap<ModelName, ModelName>,
 }
@@ -79,7 +83,8 @@ impl From<Readable> for Content {
                 names.into_iter().map(|name| (name, ServeSettings::default())).collect()
             }
         };
-        Self { keys: read.keys.into_iter().map(key).collect(), served, aliases: read.aliases }
+        let (stopped, aliases) = (read.stopped, read.aliases);
+        Self { keys: read.keys.into_iter().map(key).collect(), served, stopped, aliases }
     }
 }
 
@@ -158,10 +163,17 @@ impl Ledger {
         }
         self.change(|content| {
             content.served.insert(name.clone(), settings);
+            content.stopped.remove(name);
         })
     }
 
-    pub(crate) fn stop(&mut self, name: &ModelName) -> Result<()> {
+    /// What the operator stopped although the site file wants it served.
+    pub(crate) fn stopped(&self) -> &BTreeSet<ModelName> {
+        &self.content.stopped
+    }
+
+    /// `wished`: the site file wants it served, now and at each start.
+    pub(crate) fn stop(&mut self, name: &ModelName, wished: bool) -> Result<()> {
         if !self.content.served.contains_key(name) {
             bail!("{name} is not served: `nabi status` shows what is");
         }
@@ -173,6 +185,9 @@ impl Ledger {
         }
         self.change(|content| {
             content.served.remove(name);
+            if wished {
+                content.stopped.insert(name.clone());
+            }
         })
     }
 
@@ -232,9 +247,10 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::launch::Launcher;
 
     fn open(state: &std::path::Path) -> Ledger {
-        let places = Places::open(state, &state.join("run")).expect("places");
+        let places = Places::open(state, &state.join("run"), Launcher::Child).expect("places");
         Ledger::open(&places).expect("ledger")
     }
 
@@ -284,6 +300,22 @@ mod tests {
     }
 
     #[test]
+    fn a_model_that_was_stopped_against_the_site_file_stays_so_until_it_is_served() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut ledger = open(folder.path());
+        let (wished, other) = (model("wished"), model("other"));
+        for (name, is_wished) in [(&wished, true), (&other, false)] {
+            ledger.serve(name, ServeSettings::default()).expect("served");
+            ledger.stop(name, is_wished).expect("stopped");
+        }
+        drop(ledger);
+        let mut ledger = open(folder.path());
+        assert_eq!(ledger.stopped(), &BTreeSet::from([wished.clone()]));
+        ledger.serve(&wished, ServeSettings::default()).expect("served");
+        assert!(ledger.stopped().is_empty());
+    }
+
+    #[test]
     fn an_alias_leads_to_a_served_model_and_hides_none() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let mut ledger = open(folder.path());
@@ -303,11 +335,11 @@ mod tests {
         let served = ledger.serve(&chat, ServeSettings::default());
         assert!(served.expect_err("refused").to_string().contains("nabi alias remove chat"));
 
-        let stopped = ledger.stop(&two).expect_err("refused").to_string();
+        let stopped = ledger.stop(&two, false).expect_err("refused").to_string();
         assert!(stopped.contains("nabi alias set chat MODEL"), "{stopped}");
-        ledger.stop(&one).expect("no alias leads to it any more");
+        ledger.stop(&one, false).expect("no alias leads to it any more");
         ledger.remove_alias(&chat).expect("removed");
         assert!(ledger.remove_alias(&chat).is_err());
-        ledger.stop(&two).expect("free");
+        ledger.stop(&two, false).expect("free");
     }
 }

@@ -3,16 +3,21 @@
 
 mod admin;
 mod ca;
-mod child;
 mod core;
 mod engine;
 mod engine_config;
 mod first_token;
 mod gateway;
+mod health;
+mod heartbeat;
 mod import;
+mod launch;
 mod ledger;
 mod logs;
+mod media;
 mod places;
+mod self_test;
+mod wishes;
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -23,16 +28,21 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use listenfd::ListenFd;
 use nabi_domain::pack::MANIFEST_FILE;
+use nabi_wire::config::{self, SiteConfig};
 use nabi_wire::lifeline;
+use sd_notify::NotifyState;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::admin::Admin;
 use crate::core::{Core, Settings};
+use crate::health::Health;
+use crate::launch::Launcher;
 use crate::logs::Log;
-use crate::places::Places;
+use crate::places::{Places, bind_shared};
 
 /// A gateway whose supervisor was killed needs a moment to leave its port.
 const BIND_TRIES_MAX: u32 = 30;
@@ -48,9 +58,21 @@ struct Arguments {
     /// Folder for sockets, emptied at each start [default: STATE/run]
     #[arg(long)]
     run: Option<PathBuf>,
-    /// Where to listen for API clients
+    /// Where to listen for API clients, unless a socket is passed by LISTEN_FDS
     #[arg(long, default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
+    /// How to start the gateway and the engines
+    #[arg(long, value_enum, default_value_t = Launcher::Child)]
+    launcher: Launcher,
+    /// What the site file says, as nabi-setup writes it
+    #[arg(long)]
+    site: Option<PathBuf>,
+    /// A read-only store whose model nabi-self-test is always served, with its known tokens
+    #[arg(long)]
+    self_test: Option<PathBuf>,
+    /// The folder in which attached sticks and disks appear
+    #[arg(long, default_value = "/run/nabi-media")]
+    media: PathBuf,
     /// The kernel pack's folder
     #[arg(long)]
     pack: PathBuf,
@@ -70,9 +92,13 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<()> {
     // Build.
     let run_folder = arguments.run.unwrap_or_else(|| arguments.state.join("run"));
-    let places = Arc::new(Places::open(&arguments.state, &run_folder)?);
+    let site: SiteConfig =
+        arguments.site.as_deref().map_or_else(|| Ok(SiteConfig::default()), config::read)?;
+    let places = Arc::new(Places::open(&arguments.state, &run_folder, arguments.launcher)?);
     log_to_file_and_stderr(&places)?;
-    lifeline::exit_with_parent().context("cannot watch standard input")?;
+    if arguments.launcher == Launcher::Child {
+        lifeline::exit_with_parent().context("cannot watch standard input")?;
+    }
     let mut signals = Signals::new()?;
     let pack = std::path::absolute(&arguments.pack).context("--pack is not a path")?;
     ensure!(
@@ -80,12 +106,19 @@ async fn run(arguments: Arguments) -> Result<()> {
         "there is no kernel pack in {}: build it with `make pack`",
         pack.display()
     );
-    let listener = bind(arguments.listen).await?;
+    let listener =
+        match ListenFd::from_env().take_tcp_listener(0).context("the passed socket is of no use")? {
+            Some(passed) => passed,
+            None => bind(arguments.listen).await?,
+        };
     let address = listener.local_addr().context("cannot tell the listening address")?;
-    let settings =
-        Settings { pack: pack.clone(), drain_grace: Duration::from_millis(arguments.drain_grace_ms) };
-    let admin_listener =
-        UnixListener::bind(places.run("admin.sock")).context("cannot bind the admin socket")?;
+    let settings = Settings {
+        pack: pack.clone(),
+        drain_grace: Duration::from_millis(arguments.drain_grace_ms),
+        self_test: arguments.self_test.clone(),
+        wishes: site.serve,
+    };
+    let admin_listener = bind_shared(&places.admin_socket(), |path| UnixListener::bind(path))?;
     let core = Core::start(places.clone(), settings, listener)?;
     let (ask, asked) = mpsc::channel(64);
     let admin = Admin {
@@ -93,9 +126,12 @@ async fn run(arguments: Arguments) -> Result<()> {
         gateway: core.gateway_view(),
         places: places.clone(),
         pack,
-        address: format!("https://{address}"),
+        address: url(address, &site.hostname),
+        media: std::path::absolute(&arguments.media).context("--media is not a path")?,
+        health: Health::new(places.clone(), arguments.self_test),
     };
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "the supervisor runs");
+    heartbeat::tell(&[NotifyState::Ready, NotifyState::Status("serves")]);
 
     // Run. When the admin socket is dropped, the core's requests end.
     let serving = async {
@@ -108,9 +144,19 @@ async fn run(arguments: Arguments) -> Result<()> {
 
     // Drain.
     tracing::info!("draining");
+    heartbeat::tell(&[NotifyState::Stopping, NotifyState::Status("running answers have their grace")]);
     core.drain(signals.next()).await;
     places.clear_run();
     outcome
+}
+
+/// Where clients find us: by the machine's name, where we listen on every address.
+fn url(address: SocketAddr, hostname: &str) -> String {
+    match (address.ip().is_unspecified(), hostname, address.port()) {
+        (false, ..) | (true, "", _) => format!("https://{address}"),
+        (true, name, 443) => format!("https://{name}"),
+        (true, name, port) => format!("https://{name}:{port}"),
+    }
 }
 
 struct Signals {
@@ -179,5 +225,22 @@ impl Write for Tee {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_told_a_name_where_there_is_no_one_address() {
+        for (address, hostname, expected) in [
+            ("127.0.0.1:8443", "nabi", "https://127.0.0.1:8443"),
+            ("[::]:443", "nabi", "https://nabi"),
+            ("0.0.0.0:8443", "nabi", "https://nabi:8443"),
+            ("[::]:443", "", "https://[::]:443"),
+        ] {
+            assert_eq!(url(address.parse().expect("an address"), hostname), expected);
+        }
     }
 }

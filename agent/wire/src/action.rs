@@ -1,9 +1,12 @@
 //! All that an operator can do: one enum. The verbs of `nabi` are generated from it, the console
 //! uses it, `--json` prints the reply. One connection to the admin socket carries one action.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use nabi_domain::boot::{BootFacts, SelfTest};
+use nabi_domain::media::Medium;
 use nabi_domain::{KeyName, ModelName, ModelSummary};
 use serde::{Deserialize, Serialize};
 
@@ -32,8 +35,15 @@ pub enum Action {
     /// Other names for served models: set, list, remove
     #[command(subcommand)]
     Alias(AliasAction),
+    /// Sticks and disks that bring models: list
+    #[command(subcommand)]
+    Media(MediaAction),
     /// Print the certificate of the authority that clients must trust
     Ca,
+    /// Have the built-in model compute what is known, to see that the kernels are right
+    SelfTest,
+    /// What this start is judged by before its version is kept
+    Boot,
     /// Print what the processes logged
     Logs {
         /// Only this process: supervisor, gateway, or engine-MODEL
@@ -51,7 +61,7 @@ pub enum Action {
 pub enum ModelAction {
     /// Copy a model into the store: a GGUF file or a Hugging Face folder
     Import {
-        /// The file, the first file of a split one, or the folder
+        /// The file, one file of a split one, or the folder; on an appliance MEDIUM/PATH, as `media list` shows it
         path: PathBuf,
         /// Store it under this name; by default the name of the file or folder
         #[arg(long)]
@@ -128,6 +138,13 @@ pub enum AliasAction {
         /// The alias
         name: ModelName,
     },
+}
+
+/// What can be done with sticks and disks. They are attached by being plugged in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Subcommand)]
+pub enum MediaAction {
+    /// List them, and the models on them
+    List,
 }
 
 /// What a key is good for.
@@ -252,6 +269,12 @@ pub enum Reply {
     Keys(Vec<ListedKey>),
     /// To `key revoke`.
     Revoked(KeyName),
+    /// To `media list`.
+    Media(Vec<Medium>),
+    /// To `self-test`.
+    SelfTest(SelfTest),
+    /// To `boot`.
+    Boot(BootFacts),
     /// To `ca`.
     Ca {
         /// The certificate.
@@ -311,10 +334,78 @@ pub struct Status {
     pub ready: bool,
     /// The gateway.
     pub gateway: ProcessState,
-    /// One for each served model.
+    /// One for each model that the operator serves.
     pub engines: Vec<EngineStatus>,
+    /// That of the self-test's model, where the installation has one.
+    pub self_test: Option<Box<EngineStatus>>,
     /// Other names for them.
     pub aliases: Vec<Alias>,
+    /// What the operator should see to.
+    pub alarms: Vec<Alarm>,
+}
+
+/// Something that is not as it should be, though what can be served is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Alarm {
+    /// A model cannot be served, and it is not the engine's fault.
+    ModelAbsent {
+        /// Which.
+        model: ModelName,
+        /// What is missing, and what to do.
+        reason: String,
+    },
+    /// The self-test failed: what models answer may be wrong.
+    SelfTest {
+        /// How.
+        reason: String,
+    },
+    /// A disk is nearly full.
+    LowSpace {
+        /// Which folder lies on it.
+        folder: PathBuf,
+        /// What is left.
+        free_bytes: u64,
+    },
+    /// A disk takes nothing any more, as after damage.
+    ReadOnly {
+        /// Which folder lies on it.
+        folder: PathBuf,
+    },
+    /// The clock is behind what this appliance has lived through.
+    ClockBehind {
+        /// What it shows, in seconds since 1970.
+        now_unix_s: u64,
+    },
+}
+
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ModelAbsent { model, reason } => write!(f, "{model} cannot be served: {reason}"),
+            Self::SelfTest { reason } => write!(
+                f,
+                "the self-test failed, and answers of all models may be wrong: {reason}; start the machine again, and \
+                 if it fails again go back to the version before"
+            ),
+            Self::LowSpace { folder, free_bytes } => write!(
+                f,
+                "only {} MB are free on the disk of {}: remove a model that is not needed (`model remove NAME`)",
+                free_bytes / 1_000_000,
+                folder.display()
+            ),
+            Self::ReadOnly { folder } => write!(
+                f,
+                "the disk of {} can only be read: it may be damaged, start the machine again to have it checked",
+                folder.display()
+            ),
+            Self::ClockBehind { now_unix_s } => write!(
+                f,
+                "the clock is wrong ({now_unix_s} s since 1970 lies before this appliance's past), and clients may refuse its \
+                 certificate: name a time server in the site file, or set the machine's clock"
+            ),
+        }
+    }
 }
 
 /// One engine.

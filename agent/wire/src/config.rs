@@ -5,11 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nabi_domain::site::{self, Site, SiteModel};
 use nabi_domain::{KeyName, ModelName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Alias, KeyScope};
+use crate::action::{self, Alias, KeyScope, ServeSettings};
 
 /// Largest configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;
@@ -26,7 +27,7 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// The file is not what this version expects.
-    #[error("the configuration {} is not valid: the supervisor writes it anew at its next start", path.display())]
+    #[error("the configuration {} is not valid: it is written anew at the next start", path.display())]
     Parse {
         /// Which file.
         path: PathBuf,
@@ -54,7 +55,7 @@ pub struct GatewayConfig {
     pub generation: u64,
     /// Leaf certificate, then its issuers, PEM.
     pub certificate_pem: String,
-    /// The leaf's private key, PEM. The file's mode is 0600.
+    /// The leaf's private key, PEM. Only the gateway and the supervisor may read the file.
     pub private_key_pem: String,
     /// Who may ask.
     pub keys: Vec<KeyHash>,
@@ -127,6 +128,53 @@ pub struct ServedModel {
     /// The engine's socket once it has proven its first token; absent while it starts.
     pub socket: Option<PathBuf>,
 }
+
+/// What the site file wants of the supervisor, `site.json`. `nabi-setup` writes it at each boot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteConfig {
+    /// What to serve as soon as it is in the store, unless the operator decided otherwise since.
+    pub serve: Vec<SiteServe>,
+    /// Language of the screens (BCP 47).
+    pub language: String,
+    /// The machine's name.
+    pub hostname: String,
+}
+
+/// A model that the site file wants served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteServe {
+    /// Its name in the store.
+    pub name: ModelName,
+    /// How.
+    pub settings: ServeSettings,
+}
+
+impl From<&Site> for SiteConfig {
+    fn from(site: &Site) -> Self {
+        Self {
+            serve: site.models.iter().map(SiteServe::from).collect(),
+            language: site.language.to_string(),
+            hostname: site.hostname.to_string(),
+        }
+    }
+}
+
+impl From<&SiteModel> for SiteServe {
+    fn from(model: &SiteModel) -> Self {
+        let &SiteModel { ref name, sequences, context_tokens, stream_gap_ms } = model;
+        Self { name: name.clone(), settings: ServeSettings { sequences, context_tokens, stream_gap_ms } }
+    }
+}
+
+// What a site file may ask for is what a verb may ask for.
+const _: () = assert!(
+    site::SEQUENCES_MAX == action::SEQUENCES_MAX
+        && site::CONTEXT_TOKENS_MIN == action::CONTEXT_TOKENS_MIN
+        && site::CONTEXT_TOKENS_MAX == action::CONTEXT_TOKENS_MAX
+        && site::STREAM_GAP_MS_MAX == action::STREAM_GAP_MS_MAX
+);
 
 /// An engine process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use nabi_domain::ModelSummary;
+use nabi_domain::media::Medium;
 use serde::{Deserialize, Serialize};
 
 /// One event. The last one is any but `Progress`.
@@ -28,6 +29,8 @@ pub enum ImportEvent {
         /// How many bytes.
         bytes: u64,
     },
+    /// What is attached.
+    Media(Vec<Medium>),
     /// Nothing was changed but a partial copy that a later import resumes.
     Failed {
         /// What was attempted, on what, and what to do.

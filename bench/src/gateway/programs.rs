@@ -111,7 +111,8 @@ impl Gateway {
         let address = listener.local_addr()?;
         let running = spawn(folder, &config, listener)?;
         let tls = Some(http::trusting(authority.der().clone())?);
-        let mut gateway = Self { running, target: Target { address, tls, key: Some(KEY.into()) } };
+        let mut gateway =
+            Self { running, target: Target { tls, key: Some(KEY.into()), ..Target::plain(address) } };
         gateway.until_ready(folder).await?;
         Ok(gateway)
     }

@@ -83,10 +83,10 @@ impl Server {
         })?;
         let pids = process::family(running.pid())?;
         let engine = process::find(&pids, "nabi-engine-llama")?;
-        let config: EngineConfig = config::read(&engine_config(&state.join("run"))?)?;
+        let config: EngineConfig = config::read(&engine_config(&state.join("run/engine"))?)?;
         let tls = Some(http::trusting(http::certificate(&said.ca)?)?);
         Ok(Self {
-            target: Target { address: said.address, tls, key: Some(said.key) },
+            target: Target { tls, key: Some(said.key), ..Target::plain(said.address) },
             model: "bench".into(),
             fields: Map::new(),
             shape: Shape {
@@ -116,7 +116,7 @@ impl Server {
         command.stdin(Stdio::null()).stdout(log_file.try_clone()?).stderr(log_file);
         let running = Running::new(command.spawn().context("cannot start llama-server")?, Signal::SIGTERM);
         let engine = running.pid();
-        let target = Target { address, tls: None, key: None };
+        let target = Target::plain(address);
         let fields = Map::new();
         let (model, pids) = ("bench".into(), vec![engine]);
         let mut server = Self { target, model, fields, shape, pids, engine, running };

@@ -41,6 +41,12 @@ pub enum MakeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What was written is no model.
+    #[error("what was written cannot be read as a model")]
+    Inspect(#[from] nabi_models::InspectError),
+    /// The manifest beside it.
+    #[error(transparent)]
+    Manifest(#[from] nabi_models::manifest::ManifestError),
     /// The tensors could not be laid out as safetensors.
     #[error("cannot lay the tensors out as safetensors")]
     Safetensors(#[from] safetensors::SafeTensorError),

@@ -7,7 +7,7 @@
 //!                                       └─ write_gguf        → one GGUF file for llama.cpp
 //! ```
 //! [`Standalone`] models are of other families (encoders and decoders that give vectors, a chat model with
-//! tools) and have vocabularies of their own.
+//! tools) and have vocabularies of their own. The self-test model is part of the appliance.
 //!
 //! Weights come from a counter-based generator that uses exactly rounded operations alone: the files have
 //! the same SHA-256 on every machine (`tests/golden/models.sha256`).
@@ -19,6 +19,7 @@ mod gguf;
 mod huggingface;
 mod llama_cpp;
 mod model;
+mod self_test;
 mod standalone;
 mod tokenizer;
 mod weights;
@@ -26,5 +27,6 @@ mod weights;
 pub use config::Kind;
 pub use error::MakeError;
 pub use model::Model;
+pub use self_test::{KNOWN_FILE, SELF_TEST_NAME, known_answer, write_self_test, write_self_test_huggingface};
 pub use standalone::{Standalone, StandaloneKind, byte_letter};
 pub use tokenizer::{Tokenizer, tokenizer_folder};

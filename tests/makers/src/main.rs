@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum as _};
-use nabi_makers::{Kind, Model, Standalone, StandaloneKind, Tokenizer};
+use nabi_makers::{
+    Kind, Model, Standalone, StandaloneKind, Tokenizer, write_self_test, write_self_test_huggingface,
+};
 
 /// Make a tiny model with a published family's layer structure, the same bytes on every machine.
 #[derive(Parser)]
@@ -18,9 +20,15 @@ struct Arguments {
     /// The tokenizer_config.json beside it.
     #[arg(long)]
     tokenizer_config: Option<PathBuf>,
-    /// Folder for the results: hf/ and model.gguf.
+    /// Folder for the results: hf/ and model.gguf; of self-test the store, as it lies in an image.
     #[arg(long)]
     out: PathBuf,
+    /// Of self-test: the time of its files, in seconds since 1970.
+    #[arg(long, default_value_t = 0)]
+    mtime_unix_s: u64,
+    /// Of self-test: also write its Hugging Face folder here, for the reference.
+    #[arg(long)]
+    huggingface: Option<PathBuf>,
     /// Add noise to the weights of this layer, so that answers must differ.
     #[arg(long, value_name = "LAYER")]
     disturb: Option<usize>,
@@ -30,14 +38,21 @@ struct Arguments {
 enum Which {
     DeepSeek(Kind),
     Standalone(StandaloneKind),
+    SelfTest,
 }
 
+/// The name of the model with which an appliance tests itself.
+const SELF_TEST: &str = "self-test";
+
 fn which(name: &str) -> Result<Which, String> {
+    if name == SELF_TEST {
+        return Ok(Which::SelfTest);
+    }
     let deepseek = Kind::from_str(name, false).map(Which::DeepSeek);
     deepseek.or_else(|_| StandaloneKind::from_str(name, false).map(Which::Standalone)).map_err(|_| {
         let names =
             Kind::ALL.map(Kind::name).into_iter().chain(StandaloneKind::ALL.map(StandaloneKind::name));
-        format!("possible kinds: {}", names.collect::<Vec<_>>().join(", "))
+        format!("possible kinds: {}", names.chain([SELF_TEST]).collect::<Vec<_>>().join(", "))
     })
 }
 
@@ -50,6 +65,14 @@ fn main() -> anyhow::Result<()> {
             let model = Standalone::new(kind, arguments.disturb)?;
             model.write_huggingface(&folder).context("writing the Hugging Face folder")?;
             model.write_gguf(&gguf).context("writing the GGUF file")?;
+        }
+        Which::SelfTest => {
+            write_self_test(&arguments.out, arguments.mtime_unix_s).context("writing the store")?;
+            if let Some(folder) = &arguments.huggingface {
+                write_self_test_huggingface(folder).context("writing the Hugging Face folder")?;
+            }
+            println!("{}", arguments.out.display());
+            return Ok(());
         }
     }
     println!("{}\n{}", folder.display(), gguf.display());

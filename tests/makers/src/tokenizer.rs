@@ -57,9 +57,13 @@ impl Tokenizer {
     /// # Errors
     /// [`MakeError`] if a file is missing or is not DeepSeek's byte-level BPE tokenizer.
     pub fn cut(tokenizer: &Path, config: &Path) -> Result<Self, MakeError> {
-        let mut config = read_json(config)?;
+        Self::of_json(read_json(tokenizer)?, read_json(config)?)
+    }
+
+    /// From the content of the two files.
+    pub(crate) fn of_json(json: Value, mut config: Value) -> Result<Self, MakeError> {
         config["chat_template"] = json!(CHAT_TEMPLATE);
-        Self::cut_json(read_json(tokenizer)?, config)
+        Self::cut_json(json, config)
     }
 
     fn cut_json(mut json: Value, config: Value) -> Result<Self, MakeError> {

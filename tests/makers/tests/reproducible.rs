@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use nabi_makers::{Kind, Model, Standalone, StandaloneKind, Tokenizer, tokenizer_folder};
+use nabi_makers::{
+    Kind, Model, Standalone, StandaloneKind, Tokenizer, tokenizer_folder, write_self_test,
+    write_self_test_huggingface,
+};
 use sha2::{Digest as _, Sha256};
 
 fn golden_sums() -> BTreeMap<PathBuf, String> {
@@ -49,6 +52,9 @@ fn every_file_has_the_sum_on_which_the_goldens_were_made() {
         model.write_huggingface(&folder.join("hf")).expect("the folder is writable");
         model.write_gguf(&folder.join("model.gguf")).expect("the folder is writable");
     }
+    let folder = root.path().join("self-test");
+    write_self_test(&folder.join("store"), 0).expect("the folder is writable");
+    write_self_test_huggingface(&folder.join("hf")).expect("the folder is writable");
     let mut sums = BTreeMap::new();
     sums_below(root.path(), root.path(), &mut sums);
     assert_eq!(sums, golden_sums(), "if a maker was changed on purpose, run `make golden`");

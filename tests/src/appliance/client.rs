@@ -2,16 +2,23 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Lines};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use ureq::http::Response;
+use ureq::config::Config;
+use ureq::http::{Response, Uri};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, BodyReader};
 
 use super::{DEADLINE_S, text};
+
+/// For an answer of a machine in software emulation.
+const EMULATED_S_MAX: u64 = 600;
 
 /// A user with a key.
 #[derive(Clone)]
@@ -24,19 +31,18 @@ pub struct Client {
 impl Client {
     pub(crate) fn new(address: &str, ca: &Path, key: &str) -> Self {
         let pem = fs::read(ca).expect("the CA's certificate is where it is said to be");
-        let ca = Certificate::from_pem(&pem).expect("a certificate");
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::new_with_certs(&[ca]))
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .build();
-        let config = Agent::config_builder()
-            .tls_config(tls)
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(DEADLINE_S)))
-            // A gateway that was killed takes its connections along.
-            .max_idle_connections(0)
-            .build();
-        Self { agent: config.into(), address: address.to_owned(), key: key.to_owned() }
+        let agent = config(&pem, DEADLINE_S).into();
+        Self { agent, address: address.to_owned(), key: key.to_owned() }
+    }
+
+    /// A user of a machine that is called so, and is reached at another address than the name's.
+    ///
+    /// # Panics
+    /// When the CA's certificate is none.
+    pub fn through(address: SocketAddr, name: &str, ca_pem: &str, key: &str) -> Self {
+        let config = config(ca_pem.as_bytes(), EMULATED_S_MAX);
+        let agent = Agent::with_parts(config, DefaultConnector::default(), Always(address));
+        Self { agent, address: format!("https://{name}"), key: key.to_owned() }
     }
 
     /// Another user of the same appliance.
@@ -53,6 +59,11 @@ impl Client {
         let request = self.agent.get(format!("{}{path}", self.address));
         let answer = request.header("Authorization", format!("Bearer {}", self.key)).call();
         Reply::read(answer.unwrap_or_else(|error| panic!("GET {path}: {error}")))
+    }
+
+    /// Asks for a path of a machine that may not answer yet.
+    pub fn try_get(&self, path: &str) -> Option<Reply> {
+        self.agent.get(format!("{}{path}", self.address)).call().ok().map(Reply::read)
     }
 
     /// Says something to a model; `fields` are added to the request.
@@ -80,6 +91,34 @@ impl Client {
         let request = request.header("Authorization", format!("Bearer {}", self.key));
         let answer = request.content_type("application/json").send(body.to_string());
         answer.unwrap_or_else(|error| panic!("POST {body}: {error}"))
+    }
+}
+
+/// Settings of a client that trusts this authority alone.
+fn config(ca_pem: &[u8], answer_s_max: u64) -> Config {
+    let ca = Certificate::from_pem(ca_pem).expect("a certificate");
+    let tls = TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&[ca]))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .build();
+    Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(answer_s_max)))
+        // A gateway that was killed takes its connections along.
+        .max_idle_connections(0)
+        .build()
+}
+
+/// Finds each name at one address.
+#[derive(Debug)]
+struct Always(SocketAddr);
+
+impl Resolver for Always {
+    fn resolve(&self, _: &Uri, _: &Config, _: NextTimeout) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut addresses = self.empty();
+        addresses.push(self.0);
+        Ok(addresses)
     }
 }
 

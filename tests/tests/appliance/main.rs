@@ -1,12 +1,17 @@
 //! The appliance as its operator and its API users meet it: `nabi up`, verbs, HTTPS.
 
 mod aliases;
+mod attach;
 mod drain;
 mod faults;
+mod health;
 mod import;
 mod keys;
+mod media;
 mod models;
 mod settings;
+mod site;
+mod ssh;
 mod together;
 mod up;
 

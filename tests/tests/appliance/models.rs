@@ -56,7 +56,7 @@ fn without_json_a_person_can_read_it() {
         ),
         (&["model", "verify", TINY], vec![format!("{TINY}: 1 files, "), "all as imported".into()]),
         (&["key", "list"], vec!["inference  demo\n".into()]),
-        (&["ca"], vec!["-----BEGIN CERTIFICATE-----\n".into(), "SHA-256 ".into()]),
+        (&["ca"], vec!["-----BEGIN CERTIFICATE-----\n".into(), "-----END CERTIFICATE-----\n".into()]),
         (
             &["logs", "supervisor"],
             vec!["supervisor: 20".into(), " INFO the first token is proven model=".into()],

@@ -39,7 +39,8 @@ fn secrets_are_for_their_owner_alone() {
         ("supervisor/ca-key.pem", 0o600),
         ("supervisor/operator.json", 0o600),
         ("run", 0o700),
-        ("run/gateway.json", 0o600),
+        ("run/gateway", 0o700),
+        ("run/gateway/gateway.json", 0o640),
     ] {
         assert_eq!(mode(&state.path(private)), expected, "{private}");
     }

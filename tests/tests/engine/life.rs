@@ -130,7 +130,7 @@ async fn a_second_sigterm_ends_the_grace() {
 }
 
 /// The end of an engine that cannot run.
-async fn refused(config: &EngineConfig) -> Ended {
+pub(crate) async fn refused(config: &EngineConfig) -> Ended {
     let ended = Engine::start(config).ended().await;
     assert_eq!(ended.status.code(), Some(i32::from(REFUSED)), "{ended:?}");
     ended

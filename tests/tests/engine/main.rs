@@ -12,6 +12,7 @@ mod prefix;
 mod refusals;
 mod sampling;
 mod scores;
+mod self_test;
 mod sharing;
 mod texts;
 

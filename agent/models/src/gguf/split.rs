@@ -41,6 +41,17 @@ pub enum SplitError {
         /// The file.
         file: String,
     },
+    /// Parts that are nowhere.
+    #[error(
+        "{} of the {count} parts are missing: {}; insert the stick that has them too, or copy all parts into one folder",
+        parts.len(), few(parts)
+    )]
+    Missing {
+        /// Their file names.
+        parts: Vec<String>,
+        /// How many parts the model has.
+        count: u64,
+    },
     /// Too many parts.
     #[error("{count} parts, at most {SPLIT_PARTS_MAX} are allowed")]
     TooMany {
@@ -68,6 +79,13 @@ pub enum SplitError {
     /// A key has a wrong type.
     #[error(transparent)]
     Header(#[from] GgufError),
+}
+
+/// The first of many names.
+fn few(names: &[String]) -> String {
+    const FEW: usize = 3;
+    let more = if names.len() > FEW { ", …" } else { "" };
+    names.iter().take(FEW).cloned().collect::<Vec<_>>().join(", ") + more
 }
 
 /// The name of a part.

@@ -161,7 +161,7 @@ fn general(kind: StandaloneKind) -> [(String, Value); 4] {
 }
 
 /// An entry of `added_tokens` in `tokenizer.json`.
-fn added_token(id: usize, content: &str, special: bool) -> Json {
+pub(crate) fn added_token(id: usize, content: &str, special: bool) -> Json {
     json!({
         "id": id, "content": content, "special": special,
         "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
@@ -169,6 +169,6 @@ fn added_token(id: usize, content: &str, special: bool) -> Json {
 }
 
 /// The vocabulary of a `tokenizer.json`.
-fn numbered<'a>(tokens: impl Iterator<Item = &'a String>) -> Json {
+pub(crate) fn numbered<'a>(tokens: impl Iterator<Item = &'a String>) -> Json {
     tokens.enumerate().map(|(id, token)| (token.clone(), json!(id))).collect::<serde_json::Map<_, _>>().into()
 }

@@ -1,0 +1,38 @@
+//! What is on attached sticks and disks. `nabi-import` looks, since the supervisor reads nothing that
+//! came from elsewhere.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result, bail};
+use futures_util::StreamExt as _;
+use nabi_wire::action::Reply;
+use nabi_wire::frame;
+use nabi_wire::import::ImportEvent;
+
+use crate::launch::{Part, Spec};
+use crate::places::Places;
+
+/// Numbers the processes that look, since two operators may at once.
+static LOOKS: AtomicU64 = AtomicU64::new(1);
+
+/// Lists the folder of media. Dropped, it ends the process that looks.
+pub(crate) async fn list(places: &Places, folder: &Path) -> Result<Reply> {
+    let spec = Spec {
+        part: Part::Media(LOOKS.fetch_add(1, Ordering::Relaxed)),
+        arguments: vec!["media".as_ref(), "--media".as_ref(), folder.as_os_str()],
+        environment: Vec::new(),
+        socket: None,
+        stdout: true,
+        logs: &places.logs(),
+    };
+    let mut process = places.launcher().start(spec).await?;
+    let mut events = frame::reader::<_, ImportEvent>(process.take_stdout()?);
+    let last = events.next().await.transpose().context("nabi-import speaks another version")?;
+    let end = process.wait().await;
+    match last {
+        Some(ImportEvent::Media(media)) => Ok(Reply::Media(media)),
+        Some(ImportEvent::Failed { message }) => bail!(message),
+        _ => bail!("nabi-import {}: try again", end.reason),
+    }
+}

@@ -1,0 +1,122 @@
+//! What a computer says of itself: the memory in use, and what its start spent time on. Units that
+//! print it to the serial line come by the firmware; the image is as it is.
+
+use anyhow::{Context as _, Result};
+use nabi_machine::{Setup, credential};
+
+use super::appliance::Appliance;
+use crate::report::{Figure, Goal, Row};
+
+const MEMORY: Figure =
+    Figure { measure: "memory in use before an engine starts", unit: "MB", goal: Goal::AtMost(220.0) };
+const MEMORY_SERVING: Figure =
+    Figure { measure: "memory in use with the self-test model", unit: "MB", goal: Goal::None };
+const SLOWEST: usize = 10;
+/// Begins what one of the units prints.
+const MARK: &str = "nabi-bench:";
+const BYTES_PER_MB: f64 = 1e6;
+
+/// Boots once more, and reads what it prints.
+pub(crate) fn rows(appliance: &Appliance) -> Result<Vec<Row>> {
+    let mut machine = appliance.computer()?.boot(&printing())?;
+    machine.wait_for(&format!("{MARK}end"))?;
+    let lines: Vec<&str> = machine.console().lines().iter().map(|line| line.text.trim()).collect();
+    let mut rows = vec![
+        MEMORY.alone(&[memory_mb(part(&lines, "before"))?]),
+        MEMORY_SERVING.alone(&[memory_mb(part(&lines, "serving"))?]),
+    ];
+    let slowest = part(&lines, "slowest").iter().filter_map(|line| slow_unit(line)).take(SLOWEST);
+    rows.extend(slowest.map(|(unit, seconds)| Row::plain(format!("start: {unit}"), "s", seconds)));
+    Ok(rows)
+}
+
+fn printing() -> Setup {
+    let print = |mark: &str, command: &str| {
+        format!("ExecStart=echo {MARK}{mark}\nExecStart={command}\nExecStart=echo {MARK}end-of-{mark}\n")
+    };
+    let service = "[Service]\nType=oneshot\nStandardOutput=file:/dev/ttyS0\n";
+    let before = format!(
+        "[Unit]\nAfter=nabi-setup.service ssh.service systemd-networkd.service systemd-resolved.service\n\
+         Before=nabi-supervisor.service\n{service}{}",
+        print("before", "cat /proc/meminfo")
+    );
+    let after = format!(
+        "[Unit]\nAfter=multi-user.target nabi-health.service boot-complete.target\n\
+         {service}{}{}ExecStart=echo {MARK}end\n",
+        print("serving", "cat /proc/meminfo"),
+        print("slowest", "systemd-analyze blame --no-pager")
+    );
+    let firmware_strings = vec![
+        credential("systemd.extra-unit.bench-before.service", &before),
+        credential("systemd.extra-unit.bench-after.service", &after),
+        credential(
+            "systemd.unit-dropin.nabi-supervisor.service~bench",
+            "[Unit]\nWants=bench-before.service\n",
+        ),
+        credential("systemd.unit-dropin.multi-user.target~bench", "[Unit]\nWants=bench-after.service\n"),
+    ];
+    Setup { firmware_strings, ..Setup::default() }
+}
+
+/// The lines between two marks.
+fn part<'a>(lines: &'a [&'a str], mark: &str) -> &'a [&'a str] {
+    let find = |mark: &str| lines.iter().position(|line| line.strip_prefix(MARK) == Some(mark));
+    match (find(mark), find(&format!("end-of-{mark}"))) {
+        (Some(from), Some(to)) if from < to => &lines[from + 1..to],
+        _ => &[],
+    }
+}
+
+/// Of /proc/meminfo: what a new program could not have.
+fn memory_mb(lines: &[&str]) -> Result<f64> {
+    let value = |name: &str| {
+        let line = lines.iter().find_map(|line| line.strip_prefix(name));
+        let kib = line.and_then(|line| line.trim_start_matches(':').trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.trim().parse::<f64>().ok()).with_context(|| format!("no {name} in {lines:?}"))
+    };
+    Ok((value("MemTotal")? - value("MemAvailable")?) * 1024.0 / BYTES_PER_MB)
+}
+
+/// A line of `systemd-analyze blame`: `1min 2.345s systemd-udev-settle.service`.
+fn slow_unit(line: &str) -> Option<(&str, f64)> {
+    let (times, unit) = line.rsplit_once(' ')?;
+    let seconds = times.split_ascii_whitespace().map(|time| {
+        let number = time.trim_end_matches(char::is_alphabetic);
+        let factor = match &time[number.len()..] {
+            "min" => 60.0,
+            "s" => 1.0,
+            "ms" => 0.001,
+            _ => return None,
+        };
+        Some(number.parse::<f64>().ok()? * factor)
+    });
+    Some((unit, seconds.sum::<Option<f64>>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_takes_minutes_or_milliseconds() {
+        assert_eq!(slow_unit("1min 2.500s systemd-udev.service"), Some(("systemd-udev.service", 62.5)));
+        assert_eq!(slow_unit("750ms ssh.service"), Some(("ssh.service", 0.75)));
+        assert_eq!(slow_unit("[  OK  ] Reached target ssh.target"), None);
+    }
+
+    #[test]
+    fn memory_in_use_is_what_is_not_available() {
+        let lines = [
+            "noise",
+            "nabi-bench:before",
+            "MemTotal:        2000000 kB",
+            "MemFree: 1 kB",
+            "MemAvailable:    1800000 kB",
+            "nabi-bench:end-of-before",
+            "MemTotal: 1 kB",
+        ];
+        let used = memory_mb(part(&lines, "before")).expect("both are there");
+        assert!((used - 204.8).abs() < 1e-9, "{used}");
+        assert!(memory_mb(part(&lines, "serving")).is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! A second slot: kept when it serves, left when it does not.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use nabi_machine::{BOOT_S_MAX, Computer, Setup, on_esp, with_more_arguments};
+
+use crate::lab::{self, Lab};
+
+const KERNELS: &str = "/EFI/Linux";
+/// A version above all others, with the tries that an update gives.
+const NEW: &str = "nabi_99.0.0+3.efi";
+const GOOD: &str = "nabi_99.0.0.efi";
+const BAD: &str = "nabi_99.0.0+0-3.efi";
+const TRIES: usize = 3;
+/// What the firmware says when it starts a boot loader.
+const FIRMWARE: &str = "BdsDxe: starting Boot";
+/// Marks a kernel whose machine is to hang: see [`hanging`].
+const HANG: &str = "nabi.test-hang";
+
+/// Puts a second kernel image beside the one that is there, with more arguments.
+fn add_slot(computer: &Computer, lab: &Lab, arguments: &str) -> Result<()> {
+    let file = lab.file("uki.efi");
+    on_esp(computer.disk(), |esp| {
+        let kernels = esp.list(KERNELS)?;
+        let [old] = &kernels[..] else { anyhow::bail!("not one kernel image: {kernels:?}") };
+        ensure!(!old.contains('+'), "the first boot did not mark its own slot good: {old}");
+        esp.read(&format!("{KERNELS}/{old}"), &file)?;
+        fs::write(&file, with_more_arguments(fs::read(&file)?, arguments)?)?;
+        esp.write(&file, &format!("{KERNELS}/{NEW}"))
+    })
+}
+
+fn kernels(computer: &Computer) -> Result<Vec<String>> {
+    on_esp(computer.disk(), |esp| esp.list(KERNELS))
+}
+
+/// Boots a machine with such a slot: it tries it as often as it may, then serves with the old one.
+fn falls_back(story: &str, arguments: &str, setup: &Setup) -> Result<()> {
+    let lab = Lab::new(story)?;
+    let (computer, operator) = lab.settled_computer()?;
+    add_slot(&computer, &lab, arguments)?;
+    let mut machine = computer.boot(setup)?;
+    let mut from = 0;
+    for boot in 0..=TRIES {
+        let found = machine.console().wait_for(FIRMWARE, from, Duration::from_secs(BOOT_S_MAX));
+        from = found.with_context(|| format!("boot {boot} of {TRIES} tries and a fall back"))? + 1;
+    }
+    let mut serving = lab::answering(machine, &computer, &operator)?;
+    lab::check_answers(&mut serving, &operator)?;
+    serving.machine.power_off()?;
+    let kernels = kernels(&computer)?;
+    ensure!(kernels.iter().any(|kernel| kernel == BAD), "after {TRIES} tries there are {kernels:?}");
+    Ok(())
+}
+
+#[test]
+fn a_slot_that_serves_is_kept() -> Result<()> {
+    let lab = Lab::new("slot-good")?;
+    let (computer, operator) = lab.settled_computer()?;
+    add_slot(&computer, &lab, "nabi.test-good")?;
+    let mut serving = lab::check_serves(&computer, &operator, &Setup::default())?;
+    serving.machine.wait_for(lab::KEPT)?;
+    serving.machine.power_off()?;
+    let kernels = kernels(&computer)?;
+    ensure!(kernels.iter().any(|kernel| kernel == GOOD), "after a good boot there are {kernels:?}");
+    Ok(())
+}
+
+#[test]
+fn a_kernel_that_panics_is_left() -> Result<()> {
+    falls_back("slot-panic", "rdinit=/nowhere", &Setup::default())
+}
+
+#[test]
+fn a_root_that_is_not_there_is_left() -> Result<()> {
+    let nowhere = "0".repeat(64);
+    falls_back("slot-root", &format!("roothash={nowhere}"), &Setup::default())
+}
+
+#[test]
+fn a_slot_that_does_not_serve_is_left() -> Result<()> {
+    falls_back("slot-unhealthy", "systemd.mask=nabi-supervisor.service", &Setup::default())
+}
+
+#[test]
+fn a_slot_that_hangs_is_left() -> Result<()> {
+    falls_back("slot-hang", HANG, &hanging())
+}
+
+/// A unit in the way of all others that never ends, in the marked kernel alone. Nothing in the image
+/// hangs, so it comes by the firmware.
+fn hanging() -> Setup {
+    let unit = format!(
+        "[Unit]\nConditionKernelCommandLine={HANG}\nDefaultDependencies=no\nBefore=sysinit.target\n\
+         [Service]\nType=oneshot\nTimeoutStartSec=infinity\nExecStart=sleep infinity\n"
+    );
+    let wanted = "[Unit]\nRequires=test-hang.service\nAfter=test-hang.service\n";
+    let firmware_strings = vec![
+        nabi_machine::credential("systemd.extra-unit.test-hang.service", &unit),
+        nabi_machine::credential("systemd.unit-dropin.sysinit.target~10-hang", wanted),
+    ];
+    Setup { firmware_strings, ..Setup::default() }
+}

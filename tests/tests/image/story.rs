@@ -1,0 +1,117 @@
+//! From the image to the first answer, in the order of docs/operator.md, and on after a power cut.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use nabi_machine::{Computer, Setup, Ssh, stick};
+use nabi_makers::Kind;
+use nabi_tests::appliance::{Client, text};
+use nabi_tests::engine::Tiny;
+use serde_json::Value;
+
+use crate::lab::{self, Lab, SELF_TEST, Serving};
+
+const TINY: &str = "tiny-deepseek";
+const STICK_LABEL: &str = "MODELS";
+const STICK_BYTES: u64 = 256 << 20;
+/// Whoever gets a shell after all shows it by this.
+const SHELL_SIGN: &str = "uid=";
+
+/// Nothing comes from outside but the site file, the key, and a stick with a model.
+#[test]
+fn from_the_image_to_an_answer_and_on_after_a_power_cut() -> Result<()> {
+    let lab = Lab::new("story")?;
+    let computer = lab.computer(lab.flash(lab::site())?)?;
+    let operator = lab.operator(&computer)?;
+
+    let mut serving = lab::serving(&computer, &operator, &Setup::default())?;
+    the_screen_shows_what_to_compare(&mut serving, &operator)?;
+    nothing_but_verbs_is_allowed(&operator)?;
+    let user = lab::new_user(&serving, &operator)?;
+    ensure!(!lab::ask(&mut serving.machine, &user, SELF_TEST)?.is_empty(), "no answer");
+
+    import_from_a_stick(&lab, &mut serving, &operator)?;
+    operator.verb(&format!("model serve {TINY}"))?;
+    let answer = lab::ask(&mut serving.machine, &user, TINY)?;
+    let Serving { machine, ca, .. } = serving;
+    machine.cut_power();
+
+    goes_on(&computer, &operator, &ca, &user, &answer)
+}
+
+fn the_screen_shows_what_to_compare(serving: &mut Serving, operator: &Ssh) -> Result<()> {
+    let ca = lab::verb(operator, "ca")?;
+    ensure!(text(&ca["ca"]["certificate_pem"]).trim() == serving.ca.trim(), "two verbs, two certificates");
+    let host_key = operator.host_key_fingerprint()?;
+    let machine = &mut serving.machine;
+    machine.wait_for(&regex_of(&host_key)).context("the SSH host key's fingerprint")?;
+    machine.wait_for(&regex_of(&text(&ca["ca"]["sha256"]))).context("the CA's fingerprint")?;
+    Ok(())
+}
+
+/// However the screen groups a fingerprint, its characters are the same.
+fn regex_of(fingerprint: &str) -> String {
+    let is_hexadecimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
+    if !is_hexadecimal(fingerprint) {
+        return fingerprint.replace('+', r"\+");
+    }
+    let digits = fingerprint.chars().filter(|digit| *digit != ':').map(String::from);
+    format!("(?i){}", digits.collect::<Vec<_>>().join("[: ]?"))
+}
+
+fn nothing_but_verbs_is_allowed(operator: &Ssh) -> Result<()> {
+    for (user, command) in
+        [("root", "status"), ("admin", "sh -c id"), ("admin", "id"), ("admin", "status; id")]
+    {
+        let output = operator.try_verb(user, command)?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        ensure!(!output.status.success() && !said.contains(SHELL_SIGN), "{user} may {command}: {said}");
+    }
+    let target = "admin@127.0.0.1";
+    for (what, program, arguments) in [
+        ("forwarding to itself", "ssh", &["-W", "127.0.0.1:443", target][..]),
+        ("a forwarded port", "ssh", &["-N", "-R", "0:127.0.0.1:9", "-o", "ExitOnForwardFailure=yes", target]),
+        ("the sftp subsystem", "ssh", &["-s", target, "sftp"]),
+        ("sftp", "sftp", &["-b", "/dev/null", target]),
+        ("scp", "scp", &["-O", "/etc/hostname", "admin@127.0.0.1:/tmp/"]),
+        ("scp over sftp", "scp", &["/etc/hostname", "admin@127.0.0.1:/tmp/"]),
+    ] {
+        let mut command = operator.program(program);
+        let output = command.args(arguments).stdin(std::process::Stdio::null()).output()?;
+        ensure!(!output.status.success(), "{what} is allowed: {output:?}");
+    }
+    // An environment is not taken along: that is not refused aloud.
+    let mut command = operator.program("ssh");
+    let output = command.args(["-n", "-o", "SetEnv=LD_PRELOAD=/nowhere.so", target, "version"]).output()?;
+    ensure!(!String::from_utf8_lossy(&output.stderr).contains("nowhere.so"), "an environment came along");
+    Ok(())
+}
+
+fn import_from_a_stick(lab: &Lab, serving: &mut Serving, operator: &Ssh) -> Result<()> {
+    let content = tempfile::tempdir()?;
+    let model = format!("{TINY}.gguf");
+    fs::copy(Tiny::make(Kind::DeepseekV3, None).path(), content.path().join(&model))?;
+    let stick = lab.file("stick.raw");
+    stick::ext4(&stick, STICK_LABEL, content.path(), STICK_BYTES)?;
+    let plugged = serving.machine.plug(&stick)?;
+    let medium = serving.machine.wait_until("the stick in `media list`", || {
+        let listed = lab::verb(operator, "media list").ok()?;
+        find_medium(&listed, STICK_LABEL).map(|medium| text(&medium["name"]))
+    })?;
+    operator.verb(&format!("model import {medium}/{model}"))?;
+    serving.machine.unplug(&plugged)
+}
+
+/// The one of this label, of `media list`.
+pub(crate) fn find_medium<'a>(listed: &'a Value, label: &str) -> Option<&'a Value> {
+    listed["media"].as_array()?.iter().find(|medium| medium["label"] == label)
+}
+
+/// After the power is back: the same CA, key, host key (else ssh refuses) and answer.
+fn goes_on(computer: &Computer, operator: &Ssh, ca: &str, user: &Client, answer: &str) -> Result<()> {
+    let mut serving = lab::serving(computer, operator, &Setup::default())?;
+    ensure!(serving.ca == ca, "another CA after a power cut");
+    let again = lab::ask(&mut serving.machine, user, TINY)?;
+    ensure!(again == answer, "another answer after a power cut: {again:?} instead of {answer:?}");
+    serving.machine.power_off()
+}
