@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use nabi_domain::boot::{BootFacts, Seen, TRIAL_SIGN, Verdict, judge};
-use nabi_wire::action::{Action, Reply};
+use nabi_wire::action::Action;
+use nabi_wire::reply::Reply;
 
 use crate::client::Client;
 use crate::file;

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
-use nabi_wire::action::{Action, Answer, ModelAction, Progress, Reply};
+use nabi_wire::action::{Action, ModelAction};
 use nabi_wire::frame;
+use nabi_wire::reply::{Answer, Progress, Reply};
 use tokio::net::UnixStream;
 
 /// The supervisor, as its operator sees it.

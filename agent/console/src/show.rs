@@ -7,11 +7,12 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 
 use nabi_domain::{ModelFormat, ModelSummary};
-use nabi_wire::action::{
-    Alias, DamagedModel, EngineFigures, EngineStatus, KeyScope, ListedModel, ProcessState, Progress, Reply,
-    Status, Unit,
-};
+use nabi_wire::action::KeyScope;
 use nabi_wire::log;
+use nabi_wire::reply::{
+    Alias, DamagedModel, EngineFigures, EngineStatus, ListedModel, ProcessState, Progress, Reply, Status,
+    Unit,
+};
 
 /// One line on standard error that is written over while something goes on.
 #[derive(Default)]
@@ -183,7 +184,8 @@ fn status(status: &Status) -> String {
         text += &self::engine(engine);
     }
     if status.engines.is_empty() {
-        text += "no model is served: `nabi model serve NAME`\n";
+        let but = if status.self_test.is_some() { " but the self-test's" } else { "" };
+        let _ = writeln!(text, "no model{but} is served: `model import PATH`, then `model serve NAME`");
     }
     text + &aliases(&status.aliases)
 }
@@ -237,7 +239,7 @@ fn state(state: &ProcessState) -> String {
 
 #[cfg(test)]
 mod tests {
-    use nabi_wire::action::{Alarm, ProcessLog};
+    use nabi_wire::reply::{Alarm, ProcessLog};
 
     use super::*;
 

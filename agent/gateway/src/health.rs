@@ -14,7 +14,7 @@ pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Whether every model that is configured answers.
+/// Whether there is a model, and every one that is configured answers.
 #[derive(Debug, Serialize)]
 pub(crate) struct Readiness {
     ready: bool,
@@ -41,5 +41,6 @@ fn readiness(serving: &Serving, draining: bool) -> Readiness {
         ready: model.session().is_some(),
     };
     let models: Vec<_> = serving.models.iter().map(model).collect();
-    Readiness { ready: !draining && models.iter().all(|model| model.ready), draining, models }
+    let all_answer = !models.is_empty() && models.iter().all(|model| model.ready);
+    Readiness { ready: !draining && all_answer, draining, models }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nabi_domain::ModelName;
-use nabi_wire::action::Alias;
 use nabi_wire::config::{GatewayConfig, GatewayLimits, KeyHash, ServedModel};
+use nabi_wire::reply::Alias;
 
 use crate::engine::{Engine, Session};
 use crate::tls::{self, TlsError};

@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
 use nabi_domain::ModelName;
 use nabi_models::{Store, StoreError};
-use nabi_wire::action::{
-    Action, Alias, AliasAction, Answer, DamagedModel, KeyAction, ListedModel, MediaAction, ModelAction,
-    ProcessState, Progress, Reply, ServeSettings, Status, Unit,
-};
+use nabi_wire::action::{Action, AliasAction, KeyAction, MediaAction, ModelAction, ServeSettings};
 use nabi_wire::frame::{self, Reader, Writer};
+use nabi_wire::reply::{
+    Alias, Answer, DamagedModel, ListedModel, ProcessState, Progress, Reply, Status, Unit,
+};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
@@ -122,10 +122,10 @@ impl Admin {
             engines.push(engine::status(name, settings, published).await);
         }
         let serves = |state: &ProcessState| matches!(state, ProcessState::Ready { .. });
-        let all_serve = serves(&gateway) && engines.iter().all(|engine| serves(&engine.state));
+        let ready =
+            serves(&gateway) && !engines.is_empty() && engines.iter().all(|engine| serves(&engine.state));
         let self_test = engines.iter().position(|engine| engine.model.as_str() == SELF_TEST_MODEL);
         let self_test = self_test.map(|place| Box::new(engines.remove(place)));
-        let ready = all_serve && !engines.is_empty();
         let (address, aliases) = (self.address.clone(), snapshot.aliases);
         Ok(Reply::Status(Status { address, ready, gateway, engines, self_test, aliases, alarms }))
     }

@@ -11,9 +11,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nabi_domain::{KeyName, ModelName};
 use nabi_models::{Store, atomic_file};
-use nabi_wire::action::{Alias, KeyScope, ListedKey, ProcessState, Reply, ServeSettings, Version};
+use nabi_wire::action::{KeyScope, ServeSettings};
 use nabi_wire::config::{GatewayConfig, GatewayLimits, ServedModel, SiteServe};
 use nabi_wire::engine::ENGINE_WIRE_VERSION;
+use nabi_wire::reply::{Alias, ListedKey, ProcessState, Reply, Version};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -97,7 +98,7 @@ pub(crate) struct Core {
 /// What the admin socket needs besides the core.
 #[derive(Clone)]
 pub(crate) struct GatewayView {
-    pub(crate) state: watch::Receiver<nabi_wire::action::ProcessState>,
+    pub(crate) state: watch::Receiver<nabi_wire::reply::ProcessState>,
     pub(crate) in_use: watch::Receiver<u64>,
 }
 

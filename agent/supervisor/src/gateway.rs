@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nabi_domain::restart::Failures;
-use nabi_wire::action::ProcessState;
+use nabi_wire::reply::ProcessState;
 use nix::sys::signal::Signal;
 use tokio::net::UnixDatagram;
 use tokio::sync::watch;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use nabi_domain::ModelName;
 use nabi_domain::boot::{self, BootFacts, SelfTest, Served, ServedBefore, TRIAL_SIGN, Wanted};
 use nabi_models::{Store, atomic_file};
-use nabi_wire::action::Alarm;
+use nabi_wire::reply::Alarm;
 use tokio::sync::watch;
 
 use crate::core::Snapshot;

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail, ensure};
 use nabi_domain::{KeyName, ModelName};
 use nabi_models::atomic_file;
-use nabi_wire::action::{Alias, KeyScope, ListedKey, ServeSettings};
+use nabi_wire::action::{KeyScope, ServeSettings};
 use nabi_wire::config::{KeyHash, hex_32};
+use nabi_wire::reply::{Alias, ListedKey};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

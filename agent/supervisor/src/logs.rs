@@ -4,8 +4,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use nabi_wire::action::ProcessLog;
 use nabi_wire::log;
+use nabi_wire::reply::ProcessLog;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 
 /// When a log is this long, it replaces the one before it.

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
 use futures_util::StreamExt as _;
-use nabi_wire::action::Reply;
-use nabi_wire::frame;
 use nabi_wire::import::ImportEvent;
+use nabi_wire::reply::Reply;
 
-use crate::launch::{Part, Spec};
+use crate::import;
+use crate::launch::Part;
 use crate::places::Places;
 
 /// Numbers the processes that look, since two operators may at once.
@@ -18,16 +18,9 @@ static LOOKS: AtomicU64 = AtomicU64::new(1);
 
 /// Lists the folder of media. Dropped, it ends the process that looks.
 pub(crate) async fn list(places: &Places, folder: &Path) -> Result<Reply> {
-    let spec = Spec {
-        part: Part::Media(LOOKS.fetch_add(1, Ordering::Relaxed)),
-        arguments: vec!["media".as_ref(), "--media".as_ref(), folder.as_os_str()],
-        environment: Vec::new(),
-        socket: None,
-        stdout: true,
-        logs: &places.logs(),
-    };
-    let mut process = places.launcher().start(spec).await?;
-    let mut events = frame::reader::<_, ImportEvent>(process.take_stdout()?);
+    let part = Part::Media(LOOKS.fetch_add(1, Ordering::Relaxed));
+    let arguments = vec!["media".as_ref(), "--media".as_ref(), folder.as_os_str()];
+    let (mut process, mut events) = import::start(places, part, arguments).await?;
     let last = events.next().await.transpose().context("nabi-import speaks another version")?;
     let end = process.wait().await;
     match last {

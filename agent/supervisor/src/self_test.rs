@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use nabi_domain::Piece;
 use nabi_domain::boot::{KnownAnswer, SelfTest};
 use nabi_models::regular_file;
-use nabi_wire::action::ProcessState;
+use nabi_wire::reply::ProcessState;
 
 use crate::engine::Published;
 use crate::first_token::EngineClient;

@@ -10,7 +10,8 @@ use nabi_domain::{KeyName, ModelName};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::action::{self, Alias, KeyScope, ServeSettings};
+use crate::action::{self, KeyScope, ServeSettings};
+use crate::reply::Alias;
 
 /// Largest configuration file.
 pub const CONFIG_BYTES_MAX: u64 = 4 << 20;

@@ -8,3 +8,4 @@ pub mod frame;
 pub mod import;
 pub mod lifeline;
 pub mod log;
+pub mod reply;

@@ -51,9 +51,15 @@ pub(crate) fn build(folder: &Path) -> Result<Installed> {
     }
     fs::write(&unfinished, "").with_context(|| format!("cannot write {}", unfinished.display()))?;
     let definitions = CMAKE_DEFINITIONS.iter().map(|definition| format!("-D{definition}"));
-    // `lib` on every distribution, so that the paths below are known.
-    let places =
-        [format!("-DCMAKE_INSTALL_PREFIX={}", prefix.display()), "-DCMAKE_INSTALL_LIBDIR=lib".into()];
+    // Assertions name their file: from the sources' root, not from where this machine keeps them.
+    let files = format!("-ffile-prefix-map={}/=", sources.display());
+    let places = [
+        format!("-DCMAKE_C_FLAGS={files}"),
+        format!("-DCMAKE_CXX_FLAGS={files}"),
+        format!("-DCMAKE_INSTALL_PREFIX={}", prefix.display()),
+        // `lib` on every distribution, so that the paths below are known.
+        "-DCMAKE_INSTALL_LIBDIR=lib".into(),
+    ];
     run(Command::new("cmake")
         .arg("-S")
         .arg(&sources)

@@ -4,13 +4,14 @@
 use bytes::BytesMut;
 use nabi_domain::{ModelFormat, ModelSummary, Piece};
 use nabi_stub_engine::card;
-use nabi_wire::action::{Action, Answer, KeyAction, ModelAction, Progress, Reply, Unit, Version};
+use nabi_wire::action::{Action, KeyAction, ModelAction};
 use nabi_wire::engine::{
     Delta, Embed, FinishReason, FromEngine, Generate, Grammar, Greeting, Refusal, Salt, Sampling,
     ScoredToken, Share, Stats, ToEngine, TokenText, Usage,
 };
 use nabi_wire::frame::{self, PostcardCodec};
 use nabi_wire::import::ImportEvent;
+use nabi_wire::reply::{Answer, Progress, Reply, Unit, Version};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::codec::{Decoder as _, Encoder as _};

@@ -15,7 +15,7 @@ use crate::config::{Config, Kind};
 use crate::error::{MakeError, create_folder, write};
 use crate::huggingface::pretty;
 use crate::model::Model;
-use crate::standalone::{added_token, byte_letter, numbered};
+use crate::standalone::{added_token, byte_letter, byte_level, numbered};
 use crate::tokenizer::Tokenizer;
 use crate::weights::tensors;
 
@@ -48,18 +48,15 @@ fn tokenizer() -> Result<Tokenizer, MakeError> {
     let merged = MERGES.iter().map(|merge| merge.replacen(' ', "", 1));
     let vocabulary: Vec<String> = ADDED.map(str::to_owned).into_iter().chain(bytes).chain(merged).collect();
     let added = ADDED.iter().enumerate().map(|(id, token)| added_token(id, token, true));
-    let byte_level = json!({
-        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false,
-    });
     let tokenizer = json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
         "added_tokens": added.collect::<Vec<_>>(),
         "normalizer": null,
-        "pre_tokenizer": byte_level,
-        "post_processor": byte_level,
-        "decoder": byte_level,
+        "pre_tokenizer": byte_level(),
+        "post_processor": byte_level(),
+        "decoder": byte_level(),
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,

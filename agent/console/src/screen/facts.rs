@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use nabi_wire::action::{Action, Reply, Status};
+use nabi_wire::action::Action;
+use nabi_wire::reply::{Reply, Status};
 use nix::ifaddrs::getifaddrs;
 use sha2::{Digest as _, Sha256};
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use nabi_wire::action::{EngineStatus, ProcessState, Status};
+use nabi_wire::reply::{EngineStatus, ProcessState, Status};
 
 use super::facts::{Facts, Supervisor};
 
@@ -93,7 +93,8 @@ fn state(state: &ProcessState) -> String {
 
 #[cfg(test)]
 mod tests {
-    use nabi_wire::action::{Alarm, ServeSettings};
+    use nabi_wire::action::ServeSettings;
+    use nabi_wire::reply::Alarm;
 
     use super::*;
 

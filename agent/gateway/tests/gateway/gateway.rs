@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use command_fds::{CommandFdExt, FdMapping};
-use nabi_wire::action::{Alias, KeyScope};
+use nabi_wire::action::KeyScope;
 use nabi_wire::config::{GatewayConfig, GatewayLimits, KeyHash, ServedModel};
+use nabi_wire::reply::Alias;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustls::version::TLS13;

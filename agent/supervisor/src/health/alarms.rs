@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nabi_domain::boot::{ModelNow, SelfTest, Wanted};
-use nabi_wire::action::Alarm;
+use nabi_wire::reply::Alarm;
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 
 /// A disk with less than this part free is nearly full,

@@ -6,7 +6,7 @@ use nabi_domain::ModelName;
 use nabi_domain::boot::ModelNow;
 use nabi_models::manifest::{MANIFEST_BYTES_MAX, MANIFEST_NAME};
 use nabi_models::{Store, StoreError, regular_file};
-use nabi_wire::action::ProcessState;
+use nabi_wire::reply::ProcessState;
 use nix::sys::sysinfo::sysinfo;
 use sha2::{Digest, Sha256};
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::{added_token, numbered};
+use super::{added_token, byte_level, numbered};
 use crate::gguf::Value;
 
 /// What follows the bytes: pairs that become one token, in order.
@@ -71,9 +71,7 @@ impl ByteTokens {
         let first = self.merged_len();
         let added =
             ADDED.iter().enumerate().map(|(at, (token, special))| added_token(first + at, token, *special));
-        let bytes = json!({
-            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false,
-        });
+        let bytes = byte_level();
         let split = json!({
             "type": "Split", "pattern": { "Regex": SPLIT }, "behavior": "Isolated", "invert": false,
         });

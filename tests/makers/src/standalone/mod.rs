@@ -160,6 +160,11 @@ fn general(kind: StandaloneKind) -> [(String, Value); 4] {
     ]
 }
 
+/// Bytes as letters, nothing else.
+pub(crate) fn byte_level() -> Json {
+    json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false })
+}
+
 /// An entry of `added_tokens` in `tokenizer.json`.
 pub(crate) fn added_token(id: usize, content: &str, special: bool) -> Json {
     json!({
