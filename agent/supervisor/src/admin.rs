@@ -12,7 +12,7 @@ use nabi_models::{Store, StoreError};
 use nabi_wire::action::{Action, AliasAction, KeyAction, MediaAction, ModelAction, ServeSettings};
 use nabi_wire::frame::{self, Reader, Writer};
 use nabi_wire::reply::{
-    Alias, Answer, DamagedModel, ListedModel, ProcessState, Progress, Reply, Status, Unit,
+    Alarm, Alias, Answer, DamagedModel, ListedModel, ProcessState, Progress, Reply, Status, Unit,
 };
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -161,6 +161,9 @@ impl Admin {
     }
 
     async fn store(&self, name: &ModelName, work: Work<'_>, answers: &mut Answers) -> Result<Reply> {
+        if self.places.models_are_away() {
+            bail!(Alarm::ModelsDisk { folder: self.places.models() }.to_string());
+        }
         let reply = import::run(&self.places, name, work, answers).await?;
         if let Reply::Imported(_) = reply {
             self.core

@@ -63,6 +63,9 @@ impl Health {
         let outcome = self.self_test.is_some().then(|| self.outcome.borrow().clone());
         let mut alarms = alarms::of_models(&wanted);
         alarms.extend(outcome.and_then(|outcome| alarms::of_self_test(&outcome)));
+        if self.places.models_are_away() {
+            alarms.push(Alarm::ModelsDisk { folder: self.places.models() });
+        }
         alarms.extend(alarms::of_disks(&[self.places.models(), self.places.logs()]));
         alarms.extend(alarms::of_clock(&[self.places.ca_certificate(), self.places.private(SERVED_FILE)]));
         alarms

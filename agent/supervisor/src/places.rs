@@ -7,7 +7,7 @@
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -90,6 +90,19 @@ impl Places {
 
     pub(crate) fn models(&self) -> PathBuf {
         self.state.join("models")
+    }
+
+    /// Whether the models' own partition, which the appliance has, is not there: what is written to
+    /// their folder then fills the disk of the state, and is hidden when the partition is back.
+    pub(crate) fn models_are_away(&self) -> bool {
+        let device = |path: &Path| fs::metadata(path).map(|metadata| metadata.dev());
+        match self.launcher {
+            Launcher::Child => false,
+            Launcher::Systemd => match (device(&self.models()), device(&self.state)) {
+                (Ok(models), Ok(state)) => models == state,
+                _ => true,
+            },
+        }
     }
 
     pub(crate) fn logs(&self) -> PathBuf {
@@ -234,6 +247,7 @@ mod tests {
         let model = "tiny".parse().expect("a name");
         places.prefixes(&model, 1).expect("prefixes");
         assert_eq!(mode(&folder.path().join("cache/prefixes")), 0o700);
+        assert!(!places.models_are_away(), "one disk for all is right there");
         places.clear_run();
         assert!(!run.exists());
     }
@@ -253,6 +267,7 @@ mod tests {
         fs::write(run.join("gateway/stale"), "of an earlier life").expect("written");
         let places = Places::open(folder.path(), &run, Launcher::Systemd).expect("places");
         assert!(!run.join("gateway/stale").exists());
+        assert!(places.models_are_away(), "they are on the disk of the state");
         let admin = bind_shared(&places.admin_socket(), |path| std::os::unix::net::UnixListener::bind(path));
         drop(admin.expect("bound"));
         assert_eq!(mode(&places.admin_socket()), SOCKET_MODE);

@@ -192,6 +192,11 @@ pub enum Alarm {
         /// How.
         reason: String,
     },
+    /// The models' own partition is not there.
+    ModelsDisk {
+        /// Where it should be mounted.
+        folder: PathBuf,
+    },
     /// A disk is nearly full.
     LowSpace {
         /// Which folder lies on it.
@@ -219,6 +224,12 @@ impl fmt::Display for Alarm {
                 f,
                 "the self-test failed, and answers of all models may be wrong: {reason}; start the machine again, and \
                  if it fails again go back to the version before"
+            ),
+            Self::ModelsDisk { folder } => write!(
+                f,
+                "the models' partition is not at {}: it is damaged or gone; start the machine again to have it checked, and \
+                 if it stays away write the disk again and import the models anew",
+                folder.display()
             ),
             Self::LowSpace { folder, free_bytes } => write!(
                 f,

@@ -32,7 +32,7 @@ impl Ssh {
     /// # Errors
     /// When ssh-keygen fails.
     pub fn new(folder: impl Into<PathBuf>, port: u16) -> Result<Self> {
-        let ssh = Self { folder: folder.into(), port };
+        let ssh = Self::at(folder, port);
         if !ssh.key().exists() {
             let mut keygen = Command::new("ssh-keygen");
             keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", "operator@example", "-f"]).arg(ssh.key());
@@ -41,13 +41,18 @@ impl Ssh {
         Ok(ssh)
     }
 
+    /// With the key that the folder has, or will have.
+    pub fn at(folder: impl Into<PathBuf>, port: u16) -> Self {
+        Self { folder: folder.into(), port }
+    }
+
     fn key(&self) -> PathBuf {
-        self.folder.join("operator")
+        self.folder.join("admin")
     }
 
     /// The public key's file.
     pub fn public_key(&self) -> PathBuf {
-        self.folder.join("operator.pub")
+        self.folder.join("admin.pub")
     }
 
     /// Whether an SSH server answers there now.

@@ -77,7 +77,7 @@ fn a_missing_key_is_asked_for() -> Result<()> {
         "no-key",
         |esp, _| esp.remove(KEY_FILE),
         &["admin.pub"],
-        |esp, lab| esp.write(&lab.file("operator.pub"), KEY_FILE),
+        |esp, lab| esp.write(&lab.file("admin.pub"), KEY_FILE),
     )
 }
 

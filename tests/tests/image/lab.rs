@@ -51,11 +51,16 @@ impl Lab {
         Ssh::new(self.disks.path(), computer.ssh_port())
     }
 
+    /// A disk as it is bought.
+    pub(crate) fn blank_disk(&self) -> Result<Disk> {
+        Disk::blank(self.file("flashed.raw"), DISK_BYTES)
+    }
+
     /// A disk as the operator flashes it.
     pub(crate) fn flash(&self, site: &str) -> Result<Disk> {
         let image = std::env::var_os("NABI_IMAGE");
         let image = image.context("NABI_IMAGE names no image: make test-image makes one and does")?;
-        let disk = Disk::blank(self.file("flashed.raw"), DISK_BYTES)?;
+        let disk = self.blank_disk()?;
         let site_file = self.file("site.toml");
         fs::write(&site_file, site)?;
         // Its port does not matter yet.
@@ -82,7 +87,7 @@ impl Lab {
     pub(crate) fn settled_computer(&self) -> Result<(Computer, Ssh)> {
         let settled = settled()?;
         let computer = self.computer(settled.disk.copy(self.file("disk.qcow2"))?)?;
-        for name in ["operator", "operator.pub", "known_hosts"] {
+        for name in ["admin", "admin.pub", "known_hosts"] {
             fs::copy(settled.lab.file(name), self.file(name))?;
         }
         let operator = self.operator(&computer)?;

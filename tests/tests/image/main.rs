@@ -5,6 +5,7 @@
 //! `tmp/image/` of the target folder. One computer runs at a time: `--test-threads=1`.
 
 mod faults;
+mod guide;
 mod lab;
 mod power;
 mod quiet;
