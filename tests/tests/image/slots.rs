@@ -86,14 +86,20 @@ fn a_slot_that_does_not_serve_is_left() -> Result<()> {
 
 #[test]
 fn a_slot_that_hangs_is_left() -> Result<()> {
-    falls_back("slot-hang", HANG, &hanging())
+    falls_back("slot-hang", HANG, &hanging("!/etc/initrd-release"))
 }
 
-/// A unit in the way of all others that never ends, in the marked kernel alone. Nothing in the image
-/// hangs, so it comes by the firmware.
-fn hanging() -> Setup {
+#[test]
+fn a_slot_that_hangs_before_its_root_is_there_is_left() -> Result<()> {
+    falls_back("slot-hang-early", HANG, &hanging("/etc/initrd-release"))
+}
+
+/// A unit in the way of all others that never ends, in the marked kernel alone and where this path is.
+/// Nothing in the image hangs, so it comes by the firmware.
+fn hanging(path: &str) -> Setup {
     let unit = format!(
-        "[Unit]\nConditionKernelCommandLine={HANG}\nDefaultDependencies=no\nBefore=sysinit.target\n\
+        "[Unit]\nConditionKernelCommandLine={HANG}\nConditionPathExists={path}\nDefaultDependencies=no\n\
+         Before=sysinit.target\n\
          [Service]\nType=oneshot\nTimeoutStartSec=infinity\nExecStart=sleep infinity\n"
     );
     let wanted = "[Unit]\nRequires=test-hang.service\nAfter=test-hang.service\n";
