@@ -58,9 +58,9 @@ image-repro: packages rust pack
 IMAGE ?= $(lastword $(sort $(wildcard $(CACHE)/image/out/nabi_*.raw.zst)))
 flash: rust
 	@provisioning/debian-packages.sh flash
-	cargo build --release --locked -p nabi-console
+	cargo build --locked -p nabi-console
 	$(if $(wildcard $(DEVICE)),$(shell [ -w '$(DEVICE)' ] || echo sudo)) provisioning/flash.sh \
-		--nabi $(CARGO_TARGET_DIR)/release/nabi --device '$(DEVICE)' --image '$(IMAGE)' \
+		--nabi $(CARGO_TARGET_DIR)/debug/nabi --device '$(DEVICE)' --image '$(IMAGE)' \
 		$(if $(SITE),--site '$(SITE)') $(if $(KEY),--key '$(KEY)')
 
 # The programs of the appliance, without those of the tests.
