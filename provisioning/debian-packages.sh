@@ -14,7 +14,7 @@ for purpose in "$@"; do
         image) packages="$packages mmdebstrap zstd git python3 debian-archive-keyring systemd" ;;
         # One from elsewhere, which brings npm along, will do too.
         node) command -v npm >/dev/null || packages="$packages nodejs npm" ;;
-        machine) packages="$packages qemu-system-x86 qemu-utils ovmf openssh-client mtools dosfstools e2fsprogs fdisk zstd" ;;
+        machine) packages="$packages qemu-system-x86 qemu-utils ovmf openssh-client mtools dosfstools e2fsprogs exfatprogs fdisk zstd" ;;
         *) echo "usage: debian-packages.sh build|test|flash|image|bindings|node|machine..." >&2; exit 2 ;;
     esac
 done

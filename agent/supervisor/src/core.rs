@@ -41,7 +41,7 @@ pub(crate) enum Request {
     Revert(ModelName, ServeSettings, oneshot::Sender<Result<Serving>>),
     /// The generation of configuration from which on it is unknown to the gateway.
     Stop(ModelName, oneshot::Sender<Result<u64>>),
-    /// A model was stored: serves it if the site file wants that.
+    /// A model was stored: serves it if the site file wants that, or if it is served but was not there.
     Stored(ModelName),
     /// The generation of configuration that has everything as it is now.
     Publish(oneshot::Sender<u64>),
@@ -202,7 +202,7 @@ impl Core {
             }
             Request::Revert(name, settings, answer) => drop(answer.send(self.serve(name, settings))),
             Request::Stop(name, answer) => drop(answer.send(self.stop(&name))),
-            Request::Stored(name) => self.serve_if_wished(&name),
+            Request::Stored(name) => self.stored(&name),
             Request::Publish(answer) => {
                 self.publish();
                 let _ = answer.send(self.generation);
@@ -230,7 +230,7 @@ impl Core {
     fn serve(&mut self, name: ModelName, settings: ServeSettings) -> Result<Serving> {
         ensure!(name.as_str() != SELF_TEST_MODEL, "{name} is the self-test's model, which is always served");
         let before = self.engines.get(&name).map(|engine| engine.settings);
-        if before != Some(settings) {
+        if before != Some(settings) || self.is_refused(&name) {
             let store = self.places.models();
             let stored = Store::open(&store)?.get(&name)?;
             engine_config::check(&stored.manifest.summary, settings)?;
@@ -243,6 +243,22 @@ impl Core {
         }
         let engine = self.engines.get(&name).context("the engine was just started")?;
         Ok(Serving { published: engine.published.clone(), before, settings })
+    }
+
+    /// What could not run without its files may run with those that are there now.
+    fn stored(&mut self, name: &ModelName) {
+        let again = self.engines.get(name).filter(|_| self.is_refused(name)).map(|engine| engine.settings);
+        match again.map(|settings| self.serve(name.clone(), settings)) {
+            Some(Ok(_)) => tracing::info!(model = %name, "is started again, with the files that were stored"),
+            Some(Err(error)) => tracing::error!(model = %name, "cannot be started again: {error:#}"),
+            None => self.serve_if_wished(name),
+        }
+    }
+
+    fn is_refused(&self, name: &ModelName) -> bool {
+        let refused =
+            |engine: &Engine| matches!(engine.published.borrow().state, ProcessState::Refused { .. });
+        self.engines.get(name).is_some_and(refused)
     }
 
     fn serve_if_wished(&mut self, name: &ModelName) {

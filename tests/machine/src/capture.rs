@@ -2,10 +2,11 @@
 //! <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-05.html>
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use etherparse::{NetSlice, SlicedPacket, TransportSlice, icmpv6};
+use etherparse::{ArpPacketSlice, NetSlice, SlicedPacket, TransportSlice, icmpv6};
 
 use crate::arguments::MAC;
 
@@ -53,6 +54,8 @@ pub enum Kind {
 pub struct Packet {
     /// What it is for.
     pub kind: Kind,
+    /// The VLAN that its tag names (IEEE 802.1Q), if it has one.
+    pub vlan: Option<u16>,
     /// From and to, for a message.
     pub summary: String,
 }
@@ -84,8 +87,9 @@ fn frames(file: &[u8]) -> Result<Vec<&[u8]>> {
 
 fn packet(frame: &[u8]) -> Packet {
     let Ok(sliced) = SlicedPacket::from_ethernet(frame) else {
-        return Packet { kind: Kind::Other, summary: format!("{frame:02x?}") };
+        return Packet { kind: Kind::Other, vlan: None, summary: format!("{frame:02x?}") };
     };
+    let vlan = sliced.vlan_ids().first().map(|id| id.value());
     let network = match &sliced.net {
         Some(NetSlice::Ipv4(ip)) => {
             format!("{} → {}", ip.header().source_addr(), ip.header().destination_addr())
@@ -93,7 +97,8 @@ fn packet(frame: &[u8]) -> Packet {
         Some(NetSlice::Ipv6(ip)) => {
             format!("{} → {}", ip.header().source_addr(), ip.header().destination_addr())
         }
-        other => format!("{other:?}"),
+        Some(NetSlice::Arp(arp)) => searched(arp).unwrap_or_else(|| format!("{arp:?}")),
+        None => "no network".to_owned(),
     };
     let (kind, transport) = match &sliced.transport {
         _ if matches!(sliced.net, Some(NetSlice::Arp(_))) => (Kind::Arp, String::new()),
@@ -108,7 +113,14 @@ fn packet(frame: &[u8]) -> Packet {
         }
         other => (Kind::Other, format!("{other:?}")),
     };
-    Packet { kind, summary: format!("{network} {transport}") }
+    Packet { kind, vlan, summary: format!("{network} {transport}") }
+}
+
+/// Who looks for whom.
+fn searched(arp: &ArpPacketSlice<'_>) -> Option<String> {
+    let address = |bytes: &[u8]| <[u8; 4]>::try_from(bytes).map(Ipv4Addr::from).ok();
+    let (from, to) = (address(arp.sender_protocol_addr())?, address(arp.target_protocol_addr())?);
+    Some(format!("{from} → {to}"))
 }
 
 fn of_udp(port: u16) -> Kind {
@@ -131,7 +143,7 @@ fn of_icmpv6(number: u8) -> Kind {
 
 #[cfg(test)]
 mod tests {
-    use etherparse::PacketBuilder;
+    use etherparse::{PacketBuilder, VlanId};
 
     use super::*;
 
@@ -151,6 +163,15 @@ mod tests {
         frame
     }
 
+    /// Who has 10.0.2.2?
+    fn arp() -> Vec<u8> {
+        let mut frame = [[0xff; 6], MAC].concat();
+        frame.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        frame.extend(MAC);
+        frame.extend([10, 0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2]);
+        frame
+    }
+
     fn file(frames: &[Vec<u8>]) -> Vec<u8> {
         let mut file = MAGIC.to_ne_bytes().to_vec();
         file.resize(HEADER_BYTES, 0);
@@ -164,9 +185,6 @@ mod tests {
 
     #[test]
     fn what_the_machine_sent_is_told_apart() {
-        let mut arp = [[0xff; 6], MAC].concat();
-        arp.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-        arp.extend([0; 20]);
         let frames = [
             udp(MAC, 67),
             udp(OTHER_MAC, 68),
@@ -177,7 +195,7 @@ mod tests {
             icmpv6(135),
             icmpv6(143),
             icmpv6(128),
-            arp,
+            arp(),
             [&[0xff; 6][..], &MAC, &[0x88, 0xcc, 1]].concat(),
         ];
         let folder = tempfile::tempdir().expect("a folder");
@@ -190,6 +208,22 @@ mod tests {
             [Dhcp, Ntp, Dns, Mdns, Other, NeighbourDiscovery, NeighbourDiscovery, Other, Arp, Other];
         assert_eq!(kinds, expected, "{packets:?}");
         assert_eq!(packets[0].summary, "10.0.2.15 → 10.0.2.2 UDP to port 67");
+        assert_eq!(packets[8].summary, "10.0.2.15 → 10.0.2.2 ");
+        assert!(packets.iter().all(|packet| packet.vlan.is_none()), "{packets:?}");
+    }
+
+    #[test]
+    fn a_packet_of_a_vlan_is_known_by_its_tag() {
+        let mut time = Vec::new();
+        let id = VlanId::try_new(7).expect("an id");
+        let builder = PacketBuilder::ethernet2(MAC, OTHER_MAC).single_vlan(id);
+        let builder = builder.ipv4([10, 7, 0, 5], [10, 7, 0, 1], 64).udp(123, NTP);
+        builder.write(&mut time, b"x").expect("a packet");
+        let mut search = arp();
+        // With a priority, which is no part of the id.
+        search.splice(12..12, [0x81, 0, 0xa0, 7]);
+        let told = [time, search].map(|frame| packet(&frame)).map(|packet| (packet.kind, packet.vlan));
+        assert_eq!(told, [(Kind::Ntp, Some(7)), (Kind::Arp, Some(7))]);
     }
 
     #[test]

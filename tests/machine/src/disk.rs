@@ -1,7 +1,7 @@
 //! Disks in files.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -102,6 +102,35 @@ impl Disk {
             .with_context(|| format!("on the disk {}", self.path.display()))
     }
 
+    /// Deletes the partition of this name from both copies of the table; its content stays where it is. The
+    /// computer must be off.
+    ///
+    /// # Errors
+    /// When there is none, or no partition table.
+    pub fn delete_partition(&self, name: &str) -> Result<()> {
+        let scratch = tempfile::tempdir().context("no temporary folder")?;
+        // As long as the disk, and empty but for its two ends.
+        let ends = Self { path: scratch.path().join("ends.raw"), format: "raw" };
+        let first = Region { start_bytes: 0, bytes: TABLE_BYTES };
+        self.read_region(first, &ends.path)?;
+        let mut file = OpenOptions::new().read(true).write(true).open(&ends.path)?;
+        let mut table = GPT::find_from(&mut file).context("no partition table")?;
+        let found = table.iter().find(|(_, p)| p.is_used() && p.partition_name.as_str() == name);
+        let (number, _) = found.with_context(|| format!("no partition {name:?}"))?;
+        table.remove(number)?;
+        let second_start_bytes = (table.header.last_usable_lba + 1) * table.sector_size;
+        let end_bytes = (table.header.backup_lba + 1) * table.sector_size;
+        file.set_len(end_bytes)?;
+        table.write_into(&mut file)?;
+        let second = Region { start_bytes: second_start_bytes, bytes: end_bytes - second_start_bytes };
+        for copy in [first, second] {
+            let part = scratch.path().join("part.raw");
+            ends.read_region(copy, &part)?;
+            self.write_region(copy, &part)?;
+        }
+        Ok(())
+    }
+
     /// Copies a region into a file. The computer must be off.
     ///
     /// # Errors
@@ -181,6 +210,28 @@ mod tests {
         assert!(missing.contains(r#"no partition "root" among ["other", "esp"]"#), "{missing}");
         let blank = Disk::blank(folder.path().join("blank.raw"), DISK_BYTES).expect("a disk");
         assert!(blank.partition("esp").is_err());
+    }
+
+    #[test]
+    fn a_partition_is_deleted_from_both_copies_of_the_table() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let original = disk(folder.path());
+        let copy = original.copy(folder.path().join("copy.qcow2")).expect("a copy");
+        let esp = copy.partition("esp").expect("it is there");
+        copy.delete_partition("other").expect("it was there");
+        assert!(copy.delete_partition("other").is_err(), "it is deleted twice");
+
+        let raw = folder.path().join("whole.raw");
+        copy.read_region(Region { start_bytes: 0, bytes: DISK_BYTES }, &raw).expect("it is read");
+        let mut whole = fs::read(raw).expect("it was written");
+        for which in ["first", "second"] {
+            let missing = format!("{:#}", find_partition(&whole, "other").expect_err("it is gone"));
+            assert!(missing.contains(r#"no partition "other" among ["esp"]"#), "{which}: {missing}");
+            assert_eq!(find_partition(&whole, "esp").expect("it stays"), esp);
+            // Without the first copy, the second one counts.
+            whole[..TABLE_BYTES as usize].fill(0);
+        }
+        assert!(original.partition("other").is_ok(), "the original has changed");
     }
 
     #[test]

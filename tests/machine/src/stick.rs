@@ -52,6 +52,15 @@ pub fn fat(stick: &Path, label: &str, folder: &Path, bytes: u64) -> Result<()> {
     tool::run(copy.arg("::/")).map(drop)
 }
 
+/// A stick that is one exFAT, and empty: only a kernel writes to it.
+///
+/// # Errors
+/// When it is too small.
+pub fn exfat(stick: &Path, label: &str, bytes: u64) -> Result<()> {
+    blank(stick, bytes)?;
+    tool::run(Command::new("mkfs.exfat").args(["--volume-label", label]).arg(stick)).map(drop)
+}
+
 /// Breaks the ext4 of a stick that [`ext4`] made: it is still known as one, and cannot be read.
 ///
 /// # Errors
@@ -113,5 +122,14 @@ mod tests {
         let mut read = Command::new("mtype");
         let read = tool::run(read.arg("-i").arg(&stick).arg("::/hf/model.gguf")).expect("it is there");
         assert_eq!(read, b"GGUF");
+    }
+
+    #[test]
+    fn an_exfat_stick_is_known_by_its_label() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let stick = folder.path().join("stick.raw");
+        exfat(&stick, "MODELS", BYTES).expect("a stick");
+        let label = tool::run(Command::new("exfatlabel").arg(&stick)).expect("it is an exFAT");
+        assert!(String::from_utf8_lossy(&label).contains("MODELS"), "{label:?}");
     }
 }

@@ -6,14 +6,12 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use nabi_machine::{Computer, Esp, Region, Setup, Ssh, on_esp};
+use nabi_machine::{Computer, Esp, Setup, Ssh, on_esp};
 
 use crate::lab::{self, Lab};
 
 const SITE_FILE: &str = "/nabi/site.toml";
 const KEY_FILE: &str = "/nabi/admin.pub";
-/// Over the beginning of a partition: its superblock and more.
-const DAMAGE_BYTES: u64 = 8 << 20;
 /// A server that hears plain HTTP on its port says so at once.
 const ANSWER_S_MAX: u64 = 30;
 /// All is started that will be.
@@ -98,19 +96,4 @@ fn with_a_wrong_clock_it_serves() -> Result<()> {
     let computer = lab.computer(lab.flash(lab::site())?)?;
     let setup = Setup { clock: Some("1999-01-01T00:00:00".into()), ..Setup::default() };
     lab::check_serves(&computer, &lab.operator(&computer)?, &setup).map(drop)
-}
-
-#[test]
-fn with_a_damaged_models_partition_it_serves_what_it_can() -> Result<()> {
-    let lab = Lab::new("damaged-models")?;
-    let (computer, operator) = lab.settled_computer()?;
-    let partition = computer.disk().partition("nabi-models")?;
-    let damage = lab.file("damage");
-    fs::write(&damage, vec![0xff; DAMAGE_BYTES as usize])?;
-    computer.disk().write_region(Region { bytes: DAMAGE_BYTES, ..partition }, &damage)?;
-    let _serving = lab::check_serves(&computer, &operator, &Setup::default())?;
-    let status = lab::verb(&operator, "status")?;
-    let alarms = status["status"]["alarms"].as_array().map_or(0, Vec::len);
-    ensure!(alarms > 0, "no alarm: {status}");
-    Ok(())
 }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use nabi_machine::{Computer, Disk, Machine, Setup, Ssh};
@@ -159,7 +160,10 @@ pub(crate) fn verb(operator: &Ssh, words: &str) -> Result<Value> {
 
 /// A new key's user.
 pub(crate) fn new_user(serving: &Serving, operator: &Ssh) -> Result<Client> {
-    let added = verb(operator, "key add story")?;
+    // A name is given once.
+    static USERS: AtomicU32 = AtomicU32::new(1);
+    let number = USERS.fetch_add(1, Ordering::Relaxed);
+    let added = verb(operator, &format!("key add story-{number}"))?;
     Ok(serving.client.with_key(&text(&added["key_added"]["key"])))
 }
 

@@ -5,8 +5,10 @@
 //! `tmp/image/` of the target folder. One computer runs at a time: `--test-threads=1`.
 
 mod faults;
+mod gone;
 mod guide;
 mod lab;
+mod network;
 mod power;
 mod quiet;
 mod slots;

@@ -11,16 +11,16 @@ use crate::lab::{self, Lab};
 const KERNELS: &str = "/EFI/Linux";
 /// A version above all others, with the tries that an update gives.
 const NEW: &str = "nabi_99.0.0+3.efi";
-const GOOD: &str = "nabi_99.0.0.efi";
+pub(crate) const GOOD: &str = "nabi_99.0.0.efi";
 const BAD: &str = "nabi_99.0.0+0-3.efi";
 const TRIES: usize = 3;
 /// What the firmware says when it starts a boot loader.
-const FIRMWARE: &str = "BdsDxe: starting Boot";
+pub(crate) const FIRMWARE: &str = "BdsDxe: starting Boot";
 /// Marks a kernel whose machine is to hang: see [`hanging`].
 const HANG: &str = "nabi.test-hang";
 
 /// Puts a second kernel image beside the one that is there, with more arguments.
-fn add_slot(computer: &Computer, lab: &Lab, arguments: &str) -> Result<()> {
+pub(crate) fn add_slot(computer: &Computer, lab: &Lab, arguments: &str) -> Result<()> {
     let file = lab.file("uki.efi");
     on_esp(computer.disk(), |esp| {
         let kernels = esp.list(KERNELS)?;
@@ -32,7 +32,7 @@ fn add_slot(computer: &Computer, lab: &Lab, arguments: &str) -> Result<()> {
     })
 }
 
-fn kernels(computer: &Computer) -> Result<Vec<String>> {
+pub(crate) fn kernels(computer: &Computer) -> Result<Vec<String>> {
     on_esp(computer.disk(), |esp| esp.list(KERNELS))
 }
 

@@ -1,6 +1,7 @@
 //! systemd-networkd's files for a site (systemd.network(5), systemd.netdev(5)).
 
 use super::interface::{Addressing, BondMode, Interface, InterfaceKind, InterfaceRole};
+use super::names::MacAddress;
 use super::{Interfaces, Site, Time};
 
 /// What all files of this module begin with, so that those of an earlier run are found.
@@ -28,12 +29,14 @@ pub fn render(site: &Site) -> Vec<RenderedFile> {
     let mut files = Vec::new();
     for interface in list {
         let name = &interface.name;
-        if let Some(text) = netdev(interface) {
+        if let Some(text) = netdev(interface, list) {
             files.push(RenderedFile { name: format!("{FILE_PREFIX}{name}.netdev"), text });
         }
         let vlans: Vec<&str> = list.iter().filter_map(|other| carried_by(interface, other)).collect();
         let text = match &interface.role {
-            InterfaceRole::Member { bond } => format!("{}[Network]\nBond={bond}\n", matching(interface)),
+            InterfaceRole::Member { bond } => {
+                format!("{}[Network]\nBond={bond}\nLLDP=no\n", matching(interface))
+            }
             InterfaceRole::Own(own) => matching(interface) + &network(site, own, &vlans),
         };
         files.push(RenderedFile { name: format!("{FILE_PREFIX}{name}.network"), text });
@@ -49,7 +52,7 @@ fn carried_by<'a>(interface: &Interface, other: &'a Interface) -> Option<&'a str
     }
 }
 
-fn netdev(interface: &Interface) -> Option<String> {
+fn netdev(interface: &Interface, list: &[Interface]) -> Option<String> {
     let name = &interface.name;
     match &interface.kind {
         InterfaceKind::Port { .. } => None,
@@ -57,9 +60,12 @@ fn netdev(interface: &Interface) -> Option<String> {
             Some(format!("[NetDev]\nName={name}\nKind=vlan\n\n[VLAN]\nId={id}\n"))
         }
         InterfaceKind::Bond { mode } => {
+            // Else networkd makes one up, and switches and DHCP servers meet an address that no port has.
+            let mac = list.iter().find_map(|other| mac_within(interface, other));
+            let mac = mac.map(|mac| format!("MACAddress={mac}\n")).unwrap_or_default();
             // Without a watch on the link, a dead port is used on.
             let mut text = format!(
-                "[NetDev]\nName={name}\nKind=bond\n\n[Bond]\nMode={}\nMIIMonitorSec=100ms\n",
+                "[NetDev]\nName={name}\nKind=bond\n{mac}\n[Bond]\nMode={}\nMIIMonitorSec=100ms\n",
                 mode.as_str()
             );
             if matches!(mode, BondMode::Lacp | BondMode::Xor) {
@@ -67,6 +73,14 @@ fn netdev(interface: &Interface) -> Option<String> {
             }
             Some(text)
         }
+    }
+}
+
+/// The address of `other`, if it is a port of the bond `interface`, and the site gives it.
+fn mac_within(interface: &Interface, other: &Interface) -> Option<MacAddress> {
+    match (&other.role, &other.kind) {
+        (InterfaceRole::Member { bond }, InterfaceKind::Port { mac }) if *bond == interface.name => *mac,
+        _ => None,
     }
 }
 
@@ -154,5 +168,18 @@ mod tests {
     #[test]
     fn what_is_listed_is_rendered_and_nothing_else() {
         assert_eq!(rendered(include_str!("tests/listed.toml")), include_str!("tests/listed.networkd"));
+    }
+
+    #[test]
+    fn a_bond_has_no_address_but_that_of_one_of_its_own_ports() {
+        let site = |port: &str| {
+            rendered(&format!(
+                "[[interface]]\nname = 'other'\nmac = '52:54:00:00:00:01'\n\
+                 [[interface]]\nname = 'eno1'\n{port}\n\
+                 [[interface]]\nname = 'bond0'\nbond.members = ['eno1']\n"
+            ))
+        };
+        assert!(!site("").contains("\nMACAddress="));
+        assert!(site("mac = '52:54:00:00:00:02'").contains("Kind=bond\nMACAddress=52:54:00:00:00:02\n"));
     }
 }
