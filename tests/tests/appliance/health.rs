@@ -86,6 +86,10 @@ fn a_model_whose_files_are_gone_is_an_alarm_and_the_rest_serves() {
     assert!(output.status.success(), "{output:?}");
     assert!(said(&output).contains(&format!("{TINY} cannot be served: ")), "{}", said(&output));
     assert_eq!(state.status()["alarms"][0]["model_absent"]["model"], TINY);
+    // What is brought again is served again, without a word.
+    state.done(&["model", "import", argument(&tiny().path()), "--name", TINY]);
+    wait_for("no alarm", || state.status()["alarms"].as_array()?.is_empty().then_some(()));
+    state.engine_pid(TINY);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod faults;
 mod gone;
 mod guide;
 mod lab;
+mod launcher;
 mod network;
 mod power;
 mod quiet;

@@ -1,8 +1,10 @@
-//! Processes as units, by a systemd that is simulated.
+//! Processes as units, by a systemd that is simulated. `make test-image-full` runs the same tests in
+//! the machine too, by its own systemd: one at a time, since they share a unit's name.
 
 mod systemd;
 
 use std::os::unix::net::UnixListener;
+use std::sync::MutexGuard;
 
 use systemd_zbus::{ManagerProxy, Mode};
 use tempfile::TempDir;
@@ -11,24 +13,53 @@ use zbus::Connection;
 use zbus::zvariant::Value;
 
 use super::*;
-use systemd::Systemd;
+use systemd::{Record, Systemd};
 
 /// For whatever must happen: no verdict depends on how soon it does.
 const DEADLINE_S: u64 = 60;
 
+/// The environment variable that says `real` in the machine.
+const WHICH_SYSTEMD: &str = "NABI_TEST_SYSTEMD";
+
 /// A test's systemd, and where logs go.
 struct Bench {
+    /// Absent where the systemd is real.
+    simulation: Option<Simulation>,
+    folder: TempDir,
+}
+
+struct Simulation {
     systemd: Systemd,
     connection: Connection,
     _its_end: Connection,
-    folder: TempDir,
 }
 
 impl Bench {
     async fn new() -> Self {
-        let (systemd, connection, its_end) = Systemd::start().await;
-        let folder = tempfile::tempdir().expect("temporary folder");
-        Self { systemd, connection, _its_end: its_end, folder }
+        let simulation = match std::env::var_os(WHICH_SYSTEMD) {
+            Some(which) => {
+                assert_eq!(which, "real", "{WHICH_SYSTEMD}");
+                None
+            }
+            None => {
+                let (systemd, connection, its_end) = Systemd::start().await;
+                Some(Simulation { systemd, connection, _its_end: its_end })
+            }
+        };
+        Self { simulation, folder: tempfile::tempdir().expect("temporary folder") }
+    }
+
+    /// For one unit, as [`unit::connect`]: a real systemd lets nobody subscribe twice.
+    async fn connect(&self) -> Connection {
+        match &self.simulation {
+            Some(simulation) => simulation.connection.clone(),
+            None => unit::connect().await.expect("the system's bus"),
+        }
+    }
+
+    /// What it was told; a real one does not say.
+    fn record(&self) -> Option<MutexGuard<'_, Record>> {
+        self.simulation.as_ref().map(|simulation| simulation.systemd.record())
     }
 
     /// Starts a shell as the gateway's unit.
@@ -47,7 +78,7 @@ impl Bench {
         };
         let log = log(&spec)?;
         let (pipes, standard) = pipes(spec.stdout)?;
-        let (unit, pid) = Unit::start(&self.connection, program, spec, standard).await?;
+        let (unit, pid) = Unit::start(&self.connect().await, program, spec, standard).await?;
         Ok(Process::new(Running::Unit(Box::new(unit)), pid, pipes, log))
     }
 }
@@ -58,18 +89,24 @@ async fn first_line(process: &mut Process) -> String {
     lines.next_line().await.expect("read").expect("a line")
 }
 
+fn runs(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
+}
+
 #[tokio::test]
 async fn a_unit_gets_what_a_child_gets() {
     let bench = Bench::new().await;
     let socket = UnixListener::bind(bench.folder.path().join("socket")).expect("bound");
-    let script = "test -S /proc/self/fd/3 && echo $COLOUR $LISTEN_FDS; cat && echo alone >&2; exit 70";
-    let started = bench.start(Path::new("/bin/sh"), &["-c", script], Some(socket.into())).await;
+    let script = "test -S /proc/self/fd/3 && echo $COLOUR $LISTEN_FDS \"$0\"; cat && echo alone >&2; exit 70";
+    // Nothing in an argument is replaced.
+    let arguments = ["-c", script, "${COLOUR} $$ %n"];
+    let started = bench.start(Path::new("/bin/sh"), &arguments, Some(socket.into())).await;
     let mut process = started.expect("started");
-    assert!(process.pid > 0);
-    assert_eq!(first_line(&mut process).await, "blue 1");
+    assert!(runs(process.pid));
+    assert_eq!(first_line(&mut process).await, "blue 1 ${COLOUR} $$ %n");
     let expected = [
         "Type",
-        "ExecStart",
+        "ExecStartEx",
         "Environment",
         "StandardInputFileDescriptor",
         "StandardErrorFileDescriptor",
@@ -78,7 +115,9 @@ async fn a_unit_gets_what_a_child_gets() {
         "StandardOutputFileDescriptor",
         "ExtraFileDescriptors",
     ];
-    assert_eq!(bench.systemd.record().properties, expected);
+    if let Some(record) = bench.record() {
+        assert_eq!(record.properties, expected);
+    }
     // Its standard input ends with our end of the lifeline.
     process._lifeline = pipe().expect("another pipe").1;
     let end = process.wait().await;
@@ -115,15 +154,25 @@ async fn it_is_asked_to_end_and_then_killed() {
     let mut willing =
         bench.run("trap 'exit 0' TERM; echo; while :; do sleep 0.01; done").await.expect("started");
     first_line(&mut willing).await;
+    let pid = willing.pid;
     willing.end(Duration::from_secs(3600), std::future::pending()).await;
-    assert_eq!(bench.systemd.record().signals, std::slice::from_ref(&term));
+    assert!(!runs(pid));
+    if let Some(record) = bench.record() {
+        assert_eq!(record.signals, std::slice::from_ref(&term));
+    }
 
     let mut stubborn = bench.run("trap '' TERM; echo; while :; do sleep 0.01; done").await.expect("started");
     first_line(&mut stubborn).await;
-    // From here on, waiting takes no time.
-    tokio::time::pause();
+    let pid = stubborn.pid;
+    if bench.simulation.is_some() {
+        // From here on, waiting takes no time: neither for us nor until a real one is taken for stuck.
+        tokio::time::pause();
+    }
     stubborn.end(Duration::from_secs(3600), async {}).await;
-    assert_eq!(bench.systemd.record().signals, [term.clone(), term.clone(), term, ("all".to_owned(), 9)]);
+    match bench.record() {
+        Some(record) => assert_eq!(record.signals, [term.clone(), term.clone(), term, ("all".to_owned(), 9)]),
+        None => assert!(!runs(pid)),
+    }
 }
 
 #[tokio::test]
@@ -134,21 +183,29 @@ async fn one_that_nobody_wants_any_more_is_killed() {
     let Process { running: Running::Unit(unit), _lifeline, .. } = process else { panic!("a unit") };
     drop(unit);
     // It is gone when its name is free.
-    let free = async {
-        while bench.run("exit 0").await.is_err() {
-            tokio::task::yield_now().await;
+    let next = async {
+        loop {
+            match bench.run("exit 0").await {
+                Ok(next) => return next,
+                Err(_) => tokio::task::yield_now().await,
+            }
         }
     };
-    tokio::time::timeout(Duration::from_secs(DEADLINE_S), free).await.expect("its name is free");
-    let all = ("all".to_owned(), 9);
-    assert!(bench.systemd.record().signals.iter().all(|sent| *sent == all));
+    let next = tokio::time::timeout(Duration::from_secs(DEADLINE_S), next).await;
+    next.expect("its name is free").wait().await;
+    if let Some(record) = bench.record() {
+        let all = ("all".to_owned(), 9);
+        assert!(record.signals.iter().all(|sent| *sent == all));
+    }
 }
 
 #[tokio::test]
 async fn what_an_earlier_life_left_is_ended_and_what_is_ours_stays() {
     let bench = Bench::new().await;
-    let manager = ManagerProxy::new(&bench.connection).await.expect("a proxy");
-    let sleep = [("ExecStart", Value::from(vec![("/bin/sleep", vec!["sleep", "1000"], false)]))];
+    let manager = ManagerProxy::new(&bench.connect().await).await.expect("a proxy");
+    let command = ("/bin/sleep", vec!["sleep", "1000"], vec!["no-env-expand"]);
+    let sleep =
+        [("ExecStartEx", Value::from(vec![command])), ("CollectMode", Value::from("inactive-or-failed"))];
     let left = manager.start_transient_unit("nabi-gateway.service", Mode::Fail, &sleep, &[]).await;
     left.expect("of an earlier supervisor");
     let mut ours = bench.run("echo ours; cat; exit 3").await.expect("started");

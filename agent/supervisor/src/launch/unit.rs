@@ -223,7 +223,8 @@ fn properties<'a>(
     let mut properties = vec![
         // Started when the program is executed, so that a missing one is told.
         ("Type", Value::from("exec")),
-        ("ExecStart", Value::from(vec![(program, command, false)])),
+        // In a plain ExecStart, `$` in arguments would stand for variables.
+        ("ExecStartEx", Value::from(vec![(program, command, vec!["no-env-expand"])])),
         ("Environment", Value::from(environment)),
         ("StandardInputFileDescriptor", handle(standard.input.as_fd())),
         ("StandardErrorFileDescriptor", handle(standard.error.as_fd())),

@@ -214,9 +214,11 @@ impl Manager {
 fn command(properties: Vec<(String, OwnedValue)>) -> Command {
     let mut values: BTreeMap<_, _> = properties.into_iter().collect();
     let mut take = |name: &str| values.remove(name);
-    type Execution = Vec<(String, Vec<String>, bool)>;
-    let execution: Execution = take("ExecStart").expect("a command").try_into().expect("a command");
-    let (program, arguments, _) = &execution[0];
+    type Execution = Vec<(String, Vec<String>, Vec<String>)>;
+    let execution: Execution = take("ExecStartEx").expect("a command").try_into().expect("a command");
+    let (program, arguments, flags) = &execution[0];
+    // Else a real one would look for variables in the arguments.
+    assert_eq!(flags[..], ["no-env-expand"]);
     let mut command = Command::new(program);
     command.args(&arguments[1..]).env_clear().kill_on_drop(true);
     let environment = take("Environment").map(|value| Vec::<String>::try_from(value).expect("strings"));
