@@ -158,6 +158,11 @@ pub(crate) fn verb(operator: &Ssh, words: &str) -> Result<Value> {
     serde_json::from_str(&printed).with_context(|| format!("{words} --json prints no JSON: {printed}"))
 }
 
+/// The one of this label, of `media list`.
+pub(crate) fn find_medium<'a>(listed: &'a Value, label: &str) -> Option<&'a Value> {
+    listed["media"].as_array()?.iter().find(|medium| medium["label"] == label)
+}
+
 /// A new key's user.
 pub(crate) fn new_user(serving: &Serving, operator: &Ssh) -> Result<Client> {
     // A name is given once.

@@ -12,7 +12,6 @@ use nabi_tests::engine::Tiny;
 use serde_json::Value;
 
 use crate::lab::{self, Lab, Serving};
-use crate::story::find_medium;
 
 /// The model of [`tiny_stick`].
 pub(crate) const TINY: &str = "tiny-deepseek";
@@ -37,7 +36,7 @@ pub(crate) fn plug(serving: &mut Serving, operator: &Ssh, stick: &Path, label: &
     serving.machine.plug(stick)?;
     serving.machine.wait_until(&format!("the stick {label} in `media list`"), || {
         let listed = lab::verb(operator, "media list").ok()?;
-        find_medium(&listed, label).filter(|medium| medium["content"]["readable"].is_object()).cloned()
+        lab::find_medium(&listed, label).filter(|medium| medium["content"]["readable"].is_object()).cloned()
     })
 }
 
@@ -59,7 +58,7 @@ fn a_broken_stick_is_named_and_hurts_nobody() -> Result<()> {
         let listed = lab::verb(&operator, "media list").ok()?;
         (listed["media"].as_array()?.len() == 2).then_some(listed)
     })?;
-    let content = |label| find_medium(&listed, label).map(|medium| medium["content"].to_string());
+    let content = |label| lab::find_medium(&listed, label).map(|medium| medium["content"].to_string());
     ensure!(content("BROKEN").is_some_and(|content| content.contains("unreadable")), "{listed}");
     ensure!(content("GOOD").is_some_and(|content| content.contains("readable")), "{listed}");
     lab::check_answers(&mut serving, &operator)

@@ -120,18 +120,13 @@ fn import_from_a_stick(lab: &Lab, serving: &mut Serving, operator: &Ssh, guide: 
     let plugged = serving.machine.plug(&stick)?;
     let medium = serving.machine.wait_until("the stick in `media list`", || {
         let listed = lab::verb(operator, "media list").ok()?;
-        find_medium(&listed, STICK_LABEL).map(|medium| text(&medium["name"]))
+        lab::find_medium(&listed, STICK_LABEL).map(|medium| text(&medium["name"]))
     })?;
     let listed = guide.follow("ssh admin@ADDRESS media list")?;
     ensure!(listed.contains(&medium) && listed.contains("model.gguf"), "{listed}");
     guide.put("STICK", medium);
     guide.follow("ssh admin@ADDRESS model import")?;
     serving.machine.unplug(&plugged)
-}
-
-/// The one of this label, of `media list`.
-pub(crate) fn find_medium<'a>(listed: &'a Value, label: &str) -> Option<&'a Value> {
-    listed["media"].as_array()?.iter().find(|medium| medium["label"] == label)
 }
 
 /// After the power is back: the same CA, key, host key (else ssh refuses) and answer.
