@@ -44,9 +44,10 @@ fn paths() -> Value {
     let mut model = get("one model", &json_content(&parsed(MODEL)), &[401, 403, 404], true);
     model["get"]["parameters"] =
         json!([{"name": "name", "in": "path", "required": true, "schema": {"type": "string"}}]);
-    let mut readyz = get("whether every model answers", &json_content(&parsed(READINESS)), &[], false);
+    let mut readyz =
+        get("whether a model is served and every one answers", &json_content(&parsed(READINESS)), &[], false);
     readyz["get"]["responses"]["503"] =
-        json!({"description": "not all do", "content": json_content(&parsed(READINESS))});
+        json!({"description": "not so", "content": json_content(&parsed(READINESS))});
     let plain = json!({"text/plain": {"schema": {"type": "string"}}});
     let metrics = json!({"application/openmetrics-text": {"schema": {"type": "string"}}});
     json!({

@@ -115,7 +115,7 @@ async fn a_model_that_is_served_no_longer_is_unknown() {
     let (mut gateway, _engine) = Gateway::start(Script::default()).await;
     gateway.reload(|config| config.models.clear()).await;
     assert_eq!(gateway.send(Request::say("hi", json!({}))).await.error().3, "model_not_found");
-    assert_eq!(gateway.send(Request::get("/readyz")).await.status, 200, "all of no models are ready");
+    assert_eq!(gateway.send(Request::get("/readyz")).await.status, 503, "there is nothing to ask");
     gateway.until_logged("the engine's connection is closed").await;
 }
 
