@@ -41,11 +41,11 @@ PYTHONPATH=$tools/usr/lib/python3/dist-packages python3 -m mkosi --directory "$h
     --image-version "$version" --source-date-epoch "$epoch" --force build >&2
 
 step "manifest, SBOM, licences"
-"$here/parts.py" --out "$out" --version "$version" --cargo "$root" --stage "$stage" --packages "$cache/packages" \
+"$here/parts.py" --out "$out" --version "$version" --cargo "$root" --packages "$cache/packages" \
     --lock "$here/packages.lock" --epoch "$epoch"
 step "compressing"
 zstd --quiet --force -T0 -15 --long=27 "$out/nabi_$version.raw" -o "$out/nabi_$version.raw.zst"
-rm -f "$out/nabi_$version" "$out/nabi_$version.esp.raw" "$out"/initrd "$out"/initrd.cpio.zst
+rm -f "$out/nabi_$version" "$out/nabi_$version.esp.raw" "$out"/initrd "$out"/initrd.cpio.zst "$out/files.tsv"
 (cd "$out" && sha256sum -- "nabi_$version".* ./*.tar packages.lock >SHA256SUMS)
 ls -l --human-readable "$out" >&2
 echo "$out/nabi_$version.raw.zst"

@@ -3,6 +3,7 @@
 (CycloneDX 1.6), the licences of the Rust crates, and the largest parts."""
 
 import argparse
+import collections
 import hashlib
 import io
 import json
@@ -15,6 +16,8 @@ import uuid
 
 PROGRAMS = ["nabi-console", "nabi-supervisor", "nabi-gateway", "nabi-engine-llama", "nabi-import", "nabi-setup"]
 LARGEST = 10
+# Of mkosi.finalize: the root's files, each with its size in bytes and its path after a tab.
+FILES = "files.tsv"
 
 
 def main():
@@ -23,7 +26,6 @@ def main():
     parser.add_argument("--version", required=True)
     parser.add_argument("--cargo", type=pathlib.Path, required=True, help="folder of the Cargo workspace")
     parser.add_argument("--packages", type=pathlib.Path, required=True, help="mkosi's cache of Debian packages")
-    parser.add_argument("--stage", type=pathlib.Path, required=True, help="folder of what the image has of ours")
     parser.add_argument("--lock", type=pathlib.Path, required=True)
     parser.add_argument("--epoch", type=int, required=True, help="the build's time, Unix seconds")
     arguments = parser.parse_args()
@@ -36,7 +38,7 @@ def main():
     sbom = cyclonedx(name, arguments.version, debian, crates)
     write_json(arguments.out / f"{name}.cdx.json", sbom)
     write_licences(arguments.out / "rust-licences.tar", crates, arguments.epoch)
-    write_json(arguments.out / f"{name}.parts.json", largest(files, arguments.stage))
+    write_json(arguments.out / f"{name}.parts.json", largest(files, arguments.out, name))
 
 
 def debian_packages(out, cache):
@@ -133,17 +135,20 @@ def write_licences(path, crates, epoch):
                     archive.addfile(entry, io.BytesIO(content))
 
 
-def largest(files, stage):
-    """What takes most space: Debian's packages by their own figures, and our files."""
-    sizes = []
+def largest(files, out, name):
+    """What takes most space: Debian's packages, our files, and files that were made here, each as it is in
+    the root before compression; the kernel image, with its initrd, as it is on the ESP."""
+    owners = {}
     for (package, _, _), file in files.items():
-        said = subprocess.run(["dpkg-deb", "--field", file, "Installed-Size"], check=True, stdout=subprocess.PIPE)
-        sizes.append((int(said.stdout or 0) * 1024, package))
-    ours = stage / "usr/lib/nabi"
-    for part in ours.iterdir():
-        inside = part.rglob("*") if part.is_dir() else [part]
-        sizes.append((sum(file.stat().st_size for file in inside if file.is_file()), f"/{part.relative_to(stage)}"))
-    return [{"part": part, "installed_bytes": size} for size, part in sorted(sizes, reverse=True)[:LARGEST]]
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", file], stdout=subprocess.PIPE) as unpack:
+            for entry in tarfile.open(fileobj=unpack.stdout, mode="r|"):
+                owners[entry.name.removeprefix("./")] = package
+    sizes = collections.Counter({f"{name}.efi": (out / f"{name}.efi").stat().st_size})
+    for line in (out / FILES).read_text().splitlines():
+        size, path = line.split("\t", 1)
+        ours = re.match(r"usr/lib/nabi/[^/]+", path)
+        sizes[f"/{ours[0]}" if ours else owners.get(path, f"/{path}")] += int(size)
+    return [{"part": part, "bytes": size} for part, size in sizes.most_common(LARGEST)]
 
 
 def write_json(path, content):

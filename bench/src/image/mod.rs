@@ -38,11 +38,11 @@ pub(crate) struct Arguments {
     folder: PathBuf,
 }
 
-/// A Debian package or a program of ours, in the image.
+/// A Debian package or a file, as it is in the image.
 #[derive(Deserialize)]
 struct Part {
     part: String,
-    installed_bytes: f64,
+    bytes: f64,
 }
 
 pub(crate) async fn run(arguments: &Arguments) -> Result<Report> {
@@ -73,6 +73,6 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report> {
 fn largest(file: &Path) -> Result<Vec<Row>> {
     let text = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let parts: Vec<Part> = serde_json::from_slice(&text).with_context(|| format!("in {}", file.display()))?;
-    let row = |part: Part| Row::plain(format!("part: {}", part.part), "MB", part.installed_bytes / MB);
+    let row = |part: Part| Row::plain(format!("part: {}", part.part), "MB", part.bytes / MB);
     Ok(parts.into_iter().map(row).collect())
 }
