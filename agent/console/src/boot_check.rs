@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use nabi_domain::boot::{BootFacts, Seen, TRIAL_SIGN, Verdict, judge};
+use nabi_domain::boot::{BootFacts, Seen, TRIAL_SIGN, Trial, Verdict, judge};
 use nabi_wire::action::Action;
 use nabi_wire::reply::Reply;
+use sd_notify::NotifyState;
 
 use crate::client::Client;
 use crate::file;
@@ -17,6 +18,10 @@ use crate::tls;
 
 /// Between two looks.
 const POLL_MS: u64 = 2_000;
+/// Until the next look, at most.
+const PATIENCE_US: u32 = 600_000_000;
+/// So many looks in a row must find a start bad: one slow answer is no verdict.
+const BAD_LOOKS: u32 = 3;
 /// For the supervisor's answer, which has the self-test made.
 const FACTS_MS_MAX: u64 = 90_000;
 /// For the gateway's.
@@ -41,22 +46,31 @@ impl BootCheck {
         let began = Instant::now();
         // The authority's certificate is made at the first start that serves.
         let served_once = state.join("ca.pem").exists();
-        let mut last = None;
+        let (mut last, mut bad_looks) = (None, 0);
         loop {
-            let verdict = self.look(client, served_once, began.elapsed().as_secs()).await;
+            let trial = trial(&self.trial_sign);
+            if trial == Trial::NothingLeft {
+                // It is waited for as long as it takes. Without a service manager there is nobody to tell.
+                let _ = sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(PATIENCE_US)]);
+            }
+            let verdict = self.look(trial, client, served_once, began.elapsed().as_secs()).await;
             if last.as_ref() != Some(&verdict) {
                 crate::print(&in_words(&verdict))?;
             }
             match &verdict {
-                Verdict::Wait { .. } => last = Some(verdict),
+                Verdict::Wait { .. } => bad_looks = 0,
                 Verdict::Good { .. } => return Ok(true),
-                Verdict::Bad { .. } => return Ok(false),
+                Verdict::Bad { .. } => bad_looks += 1,
             }
+            if bad_looks == BAD_LOOKS {
+                return Ok(false);
+            }
+            last = Some(verdict);
             tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
         }
     }
 
-    async fn look(&self, client: &Client, served_once: bool, waited_s: u64) -> Verdict {
+    async fn look(&self, trial: Trial, client: &Client, served_once: bool, waited_s: u64) -> Verdict {
         let problem = file::read(&self.problem);
         let facts = within(FACTS_MS_MAX, facts(client)).await;
         let tls = within(TLS_MS_MAX, self.gateway_answers(client)).await;
@@ -64,7 +78,7 @@ impl BootCheck {
         let (no_facts, no_tls) =
             (facts.as_ref().err().map(words).unwrap_or_default(), tls.as_ref().err().map(words));
         judge(&Seen {
-            trial: self.trial_sign.exists(),
+            trial,
             waited_s,
             problem: problem.as_deref(),
             served_once,
@@ -79,6 +93,18 @@ impl BootCheck {
             _ => bail!("the supervisor answers something else"),
         }
     }
+}
+
+fn trial(sign: &Path) -> Trial {
+    std::fs::read(sign).map_or(Trial::No, |variable| trial_of_variable(&variable))
+}
+
+/// By a variable of the firmware: four bytes of attributes, then UTF-16.
+fn trial_of_variable(bytes: &[u8]) -> Trial {
+    let (words, _) = bytes.get(4..).unwrap_or_default().as_chunks::<2>();
+    let path =
+        String::from_utf16_lossy(&words.iter().map(|&word| u16::from_le_bytes(word)).collect::<Vec<_>>());
+    Trial::of_counted(path.trim_end_matches('\0'))
 }
 
 async fn facts(client: &Client) -> Result<BootFacts> {
@@ -107,6 +133,19 @@ fn in_words(verdict: &Verdict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trial_is_told_by_the_firmwares_variable() {
+        let utf16 = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+        for (name, expected) in [
+            ("/EFI/Linux/nabi_0.1.0+0-4.efi\0", Trial::NothingLeft),
+            ("/EFI/Linux/nabi+2-1.efi\0", Trial::Yes),
+        ] {
+            assert_eq!(trial_of_variable(&[vec![6, 0, 0, 0], utf16(name)].concat()), expected, "{name}");
+        }
+        assert_eq!(trial_of_variable(&[]), Trial::Yes);
+        assert_eq!(trial(Path::new("/nowhere")), Trial::No);
+    }
 
     #[test]
     fn each_verdict_says_why() {

@@ -7,8 +7,11 @@ use anyhow::{Context, Result, bail};
 use futures_util::{SinkExt as _, StreamExt as _};
 use nabi_wire::action::{Action, ModelAction};
 use nabi_wire::frame;
+use nabi_wire::lifeline::PROBLEM_FILE;
 use nabi_wire::reply::{Answer, Progress, Reply};
 use tokio::net::UnixStream;
+
+use crate::file;
 
 /// The supervisor, as its operator sees it.
 pub(crate) struct Client {
@@ -43,6 +46,11 @@ impl Client {
     }
 
     fn unreachable(&self, error: io::Error) -> anyhow::Error {
+        let problem = file::read(&self.socket.with_file_name(PROBLEM_FILE));
+        let is_down = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
+        if let Some(problem) = problem.filter(|_| is_down) {
+            return anyhow::anyhow!("the supervisor cannot run: {}", problem.trim_end());
+        }
         let socket = self.socket.display();
         let advice = match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {

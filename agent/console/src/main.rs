@@ -13,12 +13,16 @@ mod up;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Parser, Subcommand};
 use nabi_wire::action::Action;
+use nabi_wire::lifeline;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::boot_check::BootCheck;
 use crate::client::Client;
@@ -105,6 +109,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode> {
 }
 
 async fn over_ssh(client: &Client, ssh: &Ssh) -> Result<ExitCode> {
+    exit_with_reader();
     let request = ssh::line_of_this_session().and_then(|line| ssh::read(line.as_deref(), &ssh.media));
     match request {
         Ok(Request::Act { action, json }) => act(client, action, json).await?,
@@ -143,6 +148,23 @@ fn print(text: &str) -> Result<()> {
 
 fn complain(words: &str) {
     say(&format!("nabi: {words}\n"));
+}
+
+/// Ends this process, and so what it asked for, when nobody reads it any more: SSH sends no signal to
+/// what it started without a terminal when the operator presses Ctrl-C or the link breaks.
+fn exit_with_reader() {
+    std::thread::spawn(|| {
+        let stdout = io::stdout();
+        loop {
+            // Errors and ends are told unasked.
+            let mut polled = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+            match poll(&mut polled, PollTimeout::NONE) {
+                Ok(_) => std::process::exit(i32::from(lifeline::PARENT_GONE)),
+                Err(Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    });
 }
 
 /// To standard error, as long as somebody reads it.

@@ -27,10 +27,9 @@ impl ProgressLine {
             return;
         }
         if std::io::stderr().is_terminal() {
-            eprint!("\r\x1b[K{text}");
-            let _ = std::io::stderr().flush();
+            tell(&format!("\r\x1b[K{text}"));
         } else if self.is_milestone(progress) {
-            eprintln!("{text}");
+            tell(&format!("{text}\n"));
         }
         self.last = text;
     }
@@ -43,9 +42,15 @@ impl ProgressLine {
 
     pub(crate) fn end(&mut self) {
         if !std::mem::take(&mut self.last).is_empty() && std::io::stderr().is_terminal() {
-            eprint!("\r\x1b[K");
+            tell("\r\x1b[K");
         }
     }
+}
+
+/// Nobody may read it any more.
+fn tell(text: &str) {
+    let mut stderr = std::io::stderr();
+    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
 fn progress(progress: &Progress) -> String {

@@ -14,6 +14,8 @@ use crate::ModelName;
 /// interface).
 pub const TRIAL_SIGN: &str =
     "/sys/firmware/efi/efivars/LoaderBootCountPath-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+/// How often the boot loader tries what it starts: as the image's `/etc/kernel/tries`.
+const TRIES: u32 = 3;
 /// For everything but models that still load: a machine in software emulation needs minutes.
 pub const BOOT_S_MAX: u64 = 600;
 /// For models that still load: the largest are read from slow disks.
@@ -100,11 +102,37 @@ pub struct BootFacts {
     pub models: Vec<ServedBefore>,
 }
 
+/// Whether the boot loader counts this start as a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trial {
+    /// This version was kept before.
+    No,
+    /// When it is bad, the boot loader goes back to another one in the end.
+    Yes,
+    /// It was tried more often than it may: there is no other version to go back to.
+    NothingLeft,
+}
+
+impl Trial {
+    /// By what the boot loader started, `/EFI/Linux/nabi_1.0+2-1.efi`: tries that are left, and made.
+    pub fn of_counted(path: &str) -> Self {
+        let counts = || {
+            let (_, counts) = path.strip_suffix(".efi")?.rsplit_once('+')?;
+            let (left, made) = counts.split_once('-')?;
+            Some((left.parse::<u32>().ok()?, made.parse::<u32>().ok()?))
+        };
+        match counts() {
+            Some((0, made)) if made > TRIES => Self::NothingLeft,
+            _ => Self::Yes,
+        }
+    }
+}
+
 /// What a judge has before it.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
     /// Whether the boot loader counts this start as a try.
-    pub trial: bool,
+    pub trial: Trial,
     /// How long it has been waited.
     pub waited_s: u64,
     /// Why the machine is not set up, if it is not: it serves nothing then.
@@ -153,7 +181,7 @@ struct Findings {
 /// Judges this start.
 pub fn judge(seen: &Seen<'_>) -> Verdict {
     if let Some(problem) = seen.problem {
-        return not_set_up(problem, seen.trial && seen.served_once);
+        return not_set_up(problem, if seen.served_once { seen.trial } else { Trial::No });
     }
     let mut found = findings(seen);
     let late = |since_s: u64, missing: &mut Vec<String>| {
@@ -164,7 +192,11 @@ pub fn judge(seen: &Seen<'_>) -> Verdict {
         (late(BOOT_S_MAX, &mut found.missing), late(LOADING_S_MAX, &mut found.loading));
     found.wrong.extend(late_missing.chain(late_loading));
     match (found.wrong.is_empty(), found.missing.is_empty() && found.loading.is_empty()) {
-        (false, _) if seen.trial => Verdict::Bad { reasons: found.wrong },
+        (false, _) if seen.trial == Trial::Yes => Verdict::Bad { reasons: found.wrong },
+        // Starting again would only keep the operator from mending it.
+        (false, _) if seen.trial == Trial::NothingLeft => {
+            Verdict::Wait { missing: [found.wrong, found.missing, found.loading].concat() }
+        }
         (_, false) => Verdict::Wait { missing: [found.missing, found.loading].concat() },
         // A version that was kept once is not given up for what happens later.
         (_, true) => Verdict::Good { alarms: [found.wrong, found.alarms].concat() },
@@ -173,9 +205,13 @@ pub fn judge(seen: &Seen<'_>) -> Verdict {
 
 /// What was set up before must be so in every version; on a new machine it is the site file's fault,
 /// and no other version would do better.
-fn not_set_up(problem: &str, fault: bool) -> Verdict {
+fn not_set_up(problem: &str, trial: Trial) -> Verdict {
     let lines = vec![format!("this machine is not set up: {problem}")];
-    if fault { Verdict::Bad { reasons: lines } } else { Verdict::Good { alarms: lines } }
+    match trial {
+        Trial::No => Verdict::Good { alarms: lines },
+        Trial::Yes => Verdict::Bad { reasons: lines },
+        Trial::NothingLeft => Verdict::Wait { missing: lines },
+    }
 }
 
 fn findings(seen: &Seen<'_>) -> Findings {
@@ -235,7 +271,8 @@ pub fn remember(before: &Served, wanted: &[Wanted], trial: bool) -> Served {
     let kept = wanted.iter().filter_map(|model| {
         let files = match (&model.now, before.get(&model.name)) {
             (ModelNow::Serves, noted) => model.files.as_ref().or(noted),
-            (ModelNow::Refused { .. }, _) if !trial => None,
+            // One that fails is noted again with its next first token.
+            (ModelNow::Refused { .. } | ModelNow::Failing { .. }, _) if !trial => None,
             (_, noted) => noted,
         };
         files.map(|files| (model.name.clone(), files.clone()))
@@ -262,7 +299,7 @@ mod tests {
     }
 
     const SEEN: Seen<'_> = Seen {
-        trial: true,
+        trial: Trial::Yes,
         waited_s: 0,
         problem: None,
         served_once: true,
@@ -271,10 +308,10 @@ mod tests {
     };
 
     /// One letter for each verdict, in the order: at once, after [`BOOT_S_MAX`], after
-    /// [`LOADING_S_MAX`]; first on trial, then not.
+    /// [`LOADING_S_MAX`]; first on trial, then not, and with nothing left to go back to.
     fn verdicts(facts: Result<&BootFacts, &str>, tls: Result<(), &str>) -> String {
         let times = [0, BOOT_S_MAX, LOADING_S_MAX];
-        let judged = [true, false].map(|trial| {
+        let judged = [Trial::Yes, Trial::No, Trial::NothingLeft].map(|trial| {
             times.map(|waited_s| match judge(&Seen { trial, waited_s, facts, tls, ..SEEN }) {
                 Verdict::Wait { .. } => 'w',
                 Verdict::Good { alarms } if alarms.is_empty() => 'g',
@@ -296,18 +333,18 @@ mod tests {
         let (refused, absent) = (Refused { reason: because() }, Absent { reason: because() });
         let failing = Failing { reason: because() };
         let table: [(&SelfTest, Vec<ModelNow>, &str); 12] = [
-            (&passed, vec![], "ggg ggg"),
-            (&passed, vec![Serves, Serves], "ggg ggg"),
-            (&pending, vec![], "wbb waa"),
-            (&wrong, vec![Serves], "bbb aaa"),
-            (&failed, vec![Serves], "bbb aaa"),
-            (&passed, vec![Loading], "wwb wwa"),
-            (&passed, vec![failing.clone()], "wbb waa"),
-            (&passed, vec![refused.clone()], "bbb aaa"),
-            (&passed, vec![absent.clone()], "aaa aaa"),
-            (&passed, vec![Loading, absent.clone()], "wwb wwa"),
-            (&passed, vec![Loading, refused.clone()], "bbb wwa"),
-            (&pending, vec![absent.clone()], "wbb waa"),
+            (&passed, vec![], "ggg ggg ggg"),
+            (&passed, vec![Serves, Serves], "ggg ggg ggg"),
+            (&pending, vec![], "wbb waa www"),
+            (&wrong, vec![Serves], "bbb aaa www"),
+            (&failed, vec![Serves], "bbb aaa www"),
+            (&passed, vec![Loading], "wwb wwa www"),
+            (&passed, vec![failing.clone()], "wbb waa www"),
+            (&passed, vec![refused.clone()], "bbb aaa www"),
+            (&passed, vec![absent.clone()], "aaa aaa aaa"),
+            (&passed, vec![Loading, absent.clone()], "wwb wwa www"),
+            (&passed, vec![Loading, refused.clone()], "bbb wwa www"),
+            (&pending, vec![absent.clone()], "wbb waa www"),
         ];
         for (self_test, models, expected) in table {
             let models: Vec<_> = models.into_iter().map(|now| ("m", now)).collect();
@@ -315,8 +352,8 @@ mod tests {
             assert_eq!(verdicts(Ok(&facts), Ok(())), expected, "{facts:?}");
         }
         let good = facts(passed, &[("m", Serves)]);
-        assert_eq!(verdicts(Ok(&good), Err("refused")), "wbb waa");
-        assert_eq!(verdicts(Err("no socket"), Ok(())), "wbb waa");
+        assert_eq!(verdicts(Ok(&good), Err("refused")), "wbb waa www");
+        assert_eq!(verdicts(Err("no socket"), Ok(())), "wbb waa www");
     }
 
     #[test]
@@ -339,14 +376,29 @@ mod tests {
             let seen = Seen { trial, served_once, problem: Some("line 3"), ..SEEN };
             matches!(judge(&seen), Verdict::Bad { .. })
         };
-        assert!(bad(true, true));
-        assert!(!bad(true, false) && !bad(false, true) && !bad(false, false));
+        assert!(bad(Trial::Yes, true));
+        assert!(!bad(Trial::Yes, false) && !bad(Trial::No, true) && !bad(Trial::NothingLeft, true));
+    }
+
+    #[test]
+    fn after_more_tries_than_there_are_nothing_is_left() {
+        for (path, trial) in [
+            ("/EFI/Linux/nabi_0.1.0+2-1.efi", Trial::Yes),
+            ("/EFI/Linux/nabi_0.1.0+0-3.efi", Trial::Yes),
+            ("/EFI/Linux/nabi_0.1.0+0-4.efi", Trial::NothingLeft),
+            ("/EFI/Linux/nabi_0.1.0+0-12.efi", Trial::NothingLeft),
+            ("/EFI/Linux/nabi_0.1.0.efi", Trial::Yes),
+            ("", Trial::Yes),
+        ] {
+            assert_eq!(Trial::of_counted(path), trial, "{path}");
+        }
     }
 
     #[test]
     fn a_model_is_remembered_from_its_first_token_until_it_is_stopped_or_given_up() {
-        use ModelNow::{Absent, Loading, Refused, Serves};
+        use ModelNow::{Absent, Failing, Loading, Refused, Serves};
         let refused = || Refused { reason: because("x") };
+        let failing = || Failing { reason: because("x") };
         let absent = || Absent { reason: because("x") };
         let noted = || Served::from([(name("m"), because("old"))]);
         let table = [
@@ -357,6 +409,8 @@ mod tests {
             (noted(), absent(), false, Some("old")),
             (noted(), refused(), true, Some("old")),
             (noted(), refused(), false, None),
+            (noted(), failing(), true, Some("old")),
+            (noted(), failing(), false, None),
         ];
         for (before, now, trial, expected) in table {
             let wanted = Wanted { name: name("m"), files: Some(because("new")), now };

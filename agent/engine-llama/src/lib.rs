@@ -20,7 +20,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 use nabi_domain::ChatTemplate;
-use nabi_engine::serve::LoadProgress;
+use nabi_engine::serve::{Failure, LoadProgress};
 use nabi_engine::{Interest, Loaded, StepLimits};
 use nabi_llama_sys::{Context, ContextParams, KvType, Library, Model, Pooling, Use};
 use nabi_wire::config::{self, EngineConfig, KvFormat};
@@ -41,6 +41,9 @@ const STEP_TOKENS_MAX: u32 = 2048;
 /// token of the vocabulary.
 const STEP_OUTPUTS_MIN: u32 = 64;
 
+/// Exit status of an engine that another process may do better than.
+const BROKE: u8 = 1;
+
 /// Serves one model on the socket that comes by LISTEN_FDS.
 #[derive(Parser)]
 #[command(version)]
@@ -55,20 +58,24 @@ pub fn main() -> ! {
     tracing_subscriber::fmt().json().flatten_event(true).with_writer(io::stderr).init();
     let status = match run() {
         Ok(()) => 0,
-        Err(error) => {
+        Err(Failure::Refused(error)) => {
             lifeline::refuse(&error);
             lifeline::REFUSED
+        }
+        Err(Failure::Broke(error)) => {
+            tracing::error!("{error:#}");
+            BROKE
         }
     };
     // The step thread may still load: SIGTERM does not wait for that.
     nabi_llama_sys::exit_now(status)
 }
 
-fn run() -> Result<()> {
+fn run() -> Result<(), Failure> {
     let arguments = Arguments::parse();
     lifeline::on_parent_gone(|| nabi_llama_sys::exit_now(lifeline::PARENT_GONE))
         .context("cannot watch standard input")?;
-    let config: EngineConfig = config::read(&arguments.config)?;
+    let config: EngineConfig = config::read(&arguments.config).map_err(anyhow::Error::from)?;
     let listener = listenfd::ListenFd::from_env().take_unix_listener(0).context("cannot take the socket")?;
     let listener =
         listener.context("no socket came by LISTEN_FDS: engines are started by nabi-supervisor")?;

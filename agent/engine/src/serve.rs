@@ -24,9 +24,24 @@ const FLUSH_MS_MAX: u64 = 2_000;
 /// Tells how much of the model is loaded, in thousandths.
 pub type LoadProgress = Box<dyn FnMut(u16) + Send>;
 
+/// Why an engine does not serve any more.
+#[derive(Debug)]
+pub enum Failure {
+    /// It cannot serve until something is changed.
+    Refused(anyhow::Error),
+    /// It served or was about to, and broke: another process may do better.
+    Broke(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
 /// Serves until SIGTERM and the drain that follows. `load` runs on the step thread, which then
 /// owns the model; clients that connect meanwhile are told the progress.
-pub fn run<V, B, L>(listener: UnixListener, config: &EngineConfig, load: L) -> Result<()>
+pub fn run<V, B, L>(listener: UnixListener, config: &EngineConfig, load: L) -> Result<(), Failure>
 where
     V: Vocabulary,
     B: Backend<Grammar = V::Grammar>,
@@ -40,7 +55,7 @@ where
     runtime.block_on(serve(listener, config, load))
 }
 
-async fn serve<V, B, L>(listener: UnixListener, config: &EngineConfig, load: L) -> Result<()>
+async fn serve<V, B, L>(listener: UnixListener, config: &EngineConfig, load: L) -> Result<(), Failure>
 where
     V: Vocabulary,
     B: Backend<Grammar = V::Grammar>,
@@ -61,7 +76,7 @@ where
     let outcome = loop {
         tokio::select! {
             accepted = listener.accept(), if !draining && connections.len() < CONNECTIONS_MAX => {
-                let (stream, _) = accepted.context("cannot accept a client")?;
+                let (stream, _) = accepted.context("cannot accept a client").map_err(Failure::Broke)?;
                 connections.spawn(connection::serve(stream, shared.clone()));
             }
             Some(finished) = connections.join_next() => log_end(finished),
@@ -73,7 +88,11 @@ where
                 // A second SIGTERM finds no grace left.
                 let _ = commands.send(Command::Drain { grace: std::mem::take(&mut grace) });
             }
-            outcome = &mut ended => break outcome.context("the step thread panicked")?,
+            outcome = &mut ended => break match outcome {
+                Ok(loaded) => loaded.map_err(Failure::Refused),
+                // Its last words are on standard error already.
+                Err(_) => Err(Failure::Broke(anyhow::anyhow!("the step thread panicked"))),
+            },
         }
     };
     // Each connection sees that the step thread is gone, writes what is left, and ends.

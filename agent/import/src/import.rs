@@ -58,7 +58,7 @@ pub(crate) fn import(
             inspected.architecture
         );
     }
-    match places.store.get(&places.name) {
+    match places.store.check_unchanged(&places.name) {
         Ok(stored) => return same_as_stored(stored, &inspected, reporter),
         Err(StoreError::Unknown { .. }) if !places.model.exists() => {}
         Err(StoreError::Unknown { .. }) => {

@@ -10,6 +10,9 @@ use crate::taken::{Refused, Setup, Taken};
 const SITE_NAME: &str = "nabi/site.toml";
 const KEYS_NAME: &str = "nabi/admin.pub";
 
+/// Windows makes it on whatever it writes to.
+const WINDOWS_FOLDER: &str = "System Volume Information";
+
 const FILES_ADVICE: &str = "Switch the machine off, correct the file on the FAT partition of its disk with another computer (any \
      system can write there), and start it again. `nabi site check FILE` checks a site file beforehand.";
 const KEY_ADVICE: &str = "Switch the machine off, and put the public SSH key of its administrator on the FAT partition of its \
@@ -38,15 +41,21 @@ impl From<Found> for Kept {
 }
 
 /// What lies on the FAT partition.
+#[derive(Default)]
 pub(crate) struct Offered {
     pub(crate) site: Found,
     pub(crate) keys: Found,
+    /// Other files beside them.
+    pub(crate) others: Vec<String>,
 }
 
 impl Offered {
     pub(crate) fn read(places: &Places) -> Self {
         let bounded = |path: &std::path::Path| read::bounded(path, SITE_FILE_BYTES_MAX);
-        Self { site: bounded(&places.offered_site()), keys: bounded(&places.offered_keys()) }
+        let mut others = read::names(&places.offered());
+        others.retain(|name| ![SITE_NAME, KEYS_NAME].contains(&format!("nabi/{name}").as_str()));
+        others.retain(|name| !name.starts_with('.') && name != WINDOWS_FOLDER);
+        Self { site: bounded(&places.offered_site()), keys: bounded(&places.offered_keys()), others }
     }
 }
 
@@ -101,8 +110,16 @@ fn explained(refused: &Refused) -> (String, &'static str) {
     }
 }
 
-/// The texts of both files, or what is wrong with either.
+/// The texts of both files, or what is wrong with either. Where one is missing, a file of another name
+/// may be meant, as `site.toml.txt`: what is taken is taken once, so it is asked.
 fn texts(offered: &Offered) -> Result<Taken, String> {
+    if [&offered.site, &offered.keys].contains(&&Found::Absent) && !offered.others.is_empty() {
+        let others =
+            offered.others.iter().map(|name| format!("nabi/{name:?}")).collect::<Vec<_>>().join(", ");
+        return Err(format!(
+            "only {SITE_NAME} and {KEYS_NAME} are read, but there is {others}: rename it, or take it away"
+        ));
+    }
     match (text(SITE_NAME, &offered.site), text(KEYS_NAME, &offered.keys)) {
         (Ok(site), Ok(keys)) => Ok(Taken { site, keys }),
         (site, keys) => Err([site.err(), keys.err()].into_iter().flatten().collect::<Vec<_>>().join("\n")),
@@ -140,7 +157,7 @@ mod tests {
     }
 
     fn first(site: Option<&str>, keys: Option<&str>) -> Decision {
-        decide(&Kept::Nothing, &Offered { site: found(site), keys: found(keys) })
+        decide(&Kept::Nothing, &Offered { site: found(site), keys: found(keys), ..Offered::default() })
     }
 
     fn held_back(decision: Decision) -> String {
@@ -185,12 +202,24 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_another_name_is_asked_about_where_one_is_missing() {
+        let decided = |site| {
+            let others = vec!["site.toml.txt".to_owned()];
+            decide(&Kept::Nothing, &Offered { site: found(site), keys: found(Some(KEY)), others })
+        };
+        let text = held_back(decided(None));
+        assert!(text.contains("there is nabi/\"site.toml.txt\": rename it"), "{text}");
+        assert!(matches!(decided(Some("")), Decision::SetUp { .. }));
+    }
+
+    #[test]
     fn what_cannot_be_read_is_not_passed_over() {
         let folder = Found::Unreadable("it is not a plain file".to_owned());
-        let offered = Offered { site: folder, keys: found(Some(KEY)) };
+        let offered = Offered { site: folder, keys: found(Some(KEY)), ..Offered::default() };
         let text = held_back(decide(&Kept::Nothing, &offered));
         assert!(text.contains("nabi/site.toml cannot be read: it is not a plain file"), "{text}");
-        let offered = Offered { site: Found::Bytes(vec![b'#', 0xff]), keys: found(Some(KEY)) };
+        let site = Found::Bytes(vec![b'#', 0xff]);
+        let offered = Offered { site, keys: found(Some(KEY)), ..Offered::default() };
         let text = held_back(decide(&Kept::Nothing, &offered));
         assert!(text.contains("nabi/site.toml, line 1, column 2: this byte is not UTF-8"), "{text}");
     }
@@ -198,7 +227,8 @@ mod tests {
     #[test]
     fn what_was_taken_once_stays() {
         let taken = Taken { site: Some("hostname = 'first'".to_owned()), keys: Some(KEY.to_owned()) };
-        let offered = Offered { site: found(Some("hostname = 'second'")), keys: found(Some("x")) };
+        let site = found(Some("hostname = 'second'"));
+        let offered = Offered { site, keys: found(Some("x")), ..Offered::default() };
         let Decision::SetUp { setup, take: None } = decide(&Kept::Taken(taken), &offered) else {
             panic!("what was taken is used")
         };

@@ -8,6 +8,7 @@
 
 mod decide;
 mod host_key;
+mod machine_id;
 mod outputs;
 mod places;
 mod read;
@@ -21,7 +22,6 @@ use clap::Parser;
 
 use crate::decide::{Decision, Kept, Offered, decide, problem};
 use crate::places::Places;
-use crate::read::Found;
 
 /// Sets this machine up from its site file. Started by systemd at each boot.
 #[derive(Parser)]
@@ -44,11 +44,14 @@ fn main() -> ExitCode {
 
 fn run(places: &Places) -> Result<()> {
     outputs::remove(places).context("cannot remove what an earlier run left below /run")?;
+    if let Err(error) = machine_id::keep(places) {
+        eprintln!("nabi-setup: the machine's ID is not kept, and another one at the next start: {error}");
+    }
     let kept = Kept::from(read::bounded(&places.taken(), taken::TAKEN_BYTES_MAX));
     let offered = match kept {
         Kept::Nothing => Offered::read(places),
         // Whoever holds the FAT partition now has no say any more.
-        Kept::Taken(_) | Kept::Damaged(_) => Offered { site: Found::Absent, keys: Found::Absent },
+        Kept::Taken(_) | Kept::Damaged(_) => Offered::default(),
     };
     let held_back = match decide(&kept, &offered) {
         Decision::HoldBack(text) => text,

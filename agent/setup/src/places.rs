@@ -12,6 +12,11 @@ impl Places {
         Self { root: root.to_owned() }
     }
 
+    /// The folder of what the operator put on the FAT partition.
+    pub(crate) fn offered(&self) -> PathBuf {
+        self.root.join("boot/nabi")
+    }
+
     /// The site file as the operator put it on the FAT partition.
     pub(crate) fn offered_site(&self) -> PathBuf {
         self.root.join("boot/nabi/site.toml")
@@ -30,6 +35,16 @@ impl Places {
     /// The machine's own SSH key.
     pub(crate) fn host_key(&self) -> PathBuf {
         self.root.join("var/lib/nabi/ssh/ssh_host_ed25519_key")
+    }
+
+    /// The machine's number, as PID 1 has it.
+    pub(crate) fn machine_id(&self) -> PathBuf {
+        self.root.join("etc/machine-id")
+    }
+
+    /// Where PID 1 finds it at the next start.
+    pub(crate) fn kept_machine_id(&self) -> PathBuf {
+        self.root.join("var/lib/dbus/machine-id")
     }
 
     /// Everything that is written anew at each boot.

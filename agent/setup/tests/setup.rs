@@ -100,6 +100,29 @@ fn public_of(path: &Path) -> String {
 }
 
 #[test]
+fn the_first_starts_machine_id_is_kept() {
+    let (first, second) = ("0123456789abcdef0123456789abcdef\n", "ffffffffffffffffffffffffffffffff\n");
+    let machine = Machine::new();
+    machine.put("etc/machine-id", "uninitialized\n").boot();
+    assert!(!machine.path("var/lib/dbus/machine-id").exists());
+    for id in [first, second] {
+        // Also of a machine that is not set up.
+        machine.put("etc/machine-id", id).boot();
+        assert_eq!(machine.says("var/lib/dbus/machine-id"), first);
+    }
+}
+
+#[test]
+fn a_file_that_windows_named_is_not_passed_over() {
+    let machine = Machine::new();
+    machine.put("boot/nabi/admin.pub", KEY).put("boot/nabi/site.toml.txt", "hostname = 'a'");
+    machine.put("boot/nabi/System Volume Information/x", "").boot();
+    let problem = machine.says(PROBLEM);
+    assert!(problem.contains("site.toml.txt") && !problem.contains("System"), "{problem}");
+    assert!(!machine.path(TAKEN).exists());
+}
+
+#[test]
 fn a_key_alone_sets_a_machine_up() {
     let machine = Machine::new();
     machine.put("boot/nabi/admin.pub", KEY).boot();

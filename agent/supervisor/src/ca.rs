@@ -20,6 +20,8 @@ use time::{Duration, OffsetDateTime};
 use crate::places::Places;
 
 const CA_VALID_DAYS: i64 = 3650;
+/// 2025-01-01, before any machine that runs this; since 1970.
+const CA_VALID_FROM_DAYS: i64 = 20_089;
 /// Leaves are renewed when a third of this is left.
 const LEAF_VALID_DAYS: i64 = 90;
 /// Clients whose clocks are behind must not refuse.
@@ -69,6 +71,9 @@ impl Ca {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         valid_for(&mut params, CA_VALID_DAYS);
+        // The clock may be ahead, and the authority is made once.
+        let early = OffsetDateTime::UNIX_EPOCH + Duration::days(CA_VALID_FROM_DAYS);
+        params.not_before = params.not_before.min(early);
         let certificate_pem =
             params.self_signed(&key).context("cannot sign the authority's certificate")?.pem();
         // The certificate first: a key without it would be taken for damage at the next start.

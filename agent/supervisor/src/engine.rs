@@ -180,10 +180,8 @@ impl Life {
     async fn run(self) {
         let mut failures = Failures::default();
         loop {
-            let ending = self.one_process().await.unwrap_or_else(|error| {
-                let end = End { refused: true, reason: format!("{error:#}") };
-                Ending::Ended { end, served: Duration::ZERO }
-            });
+            let unstarted = |end| Ending::Ended { end, served: Duration::ZERO };
+            let ending = self.one_process().await.unwrap_or_else(unstarted);
             let Ending::Ended { end, served } = ending else { return };
             tracing::warn!(model = %self.wanted.name, reason = end.reason, "the engine ended");
             if end.refused {
@@ -211,31 +209,28 @@ impl Life {
         let _ = self.site.changed.send(()).await;
     }
 
-    /// From start to end. An error means that it cannot be started at all.
-    async fn one_process(&self) -> Result<Ending> {
+    /// From start to end. An error means that it did not start.
+    async fn one_process(&self) -> Result<Ending, End> {
+        let end = |refused| move |error: anyhow::Error| End { refused, reason: format!("{error:#}") };
+        // What is missing now may be there later; only a model or settings that cannot be served stay so.
+        let (refused, failed) = (end(true), end(false));
         let began = Instant::now();
         let number = self.site.lives.fetch_add(1, Ordering::Relaxed);
         let socket = self.site.places.for_gateway(&format!("e{number}.sock"));
-        let listener = bind_shared(&socket, |path| UnixListener::bind(path))?;
-        let prefixes = self.site.places.prefixes(&self.wanted.name, number)?;
-        let config = self.config(prefixes.clone())?;
+        let listener = bind_shared(&socket, |path| UnixListener::bind(path)).map_err(failed)?;
+        let prefixes = self.site.places.prefixes(&self.wanted.name, number).map_err(failed)?;
+        let config = self.config(prefixes.clone()).map_err(refused)?;
         let config_path = self.site.places.for_engine(&format!("e{number}.json"));
-        atomic_file::write(&config_path, &serde_json::to_vec_pretty(&config)?, CONFIG_MODE)
-            .with_context(|| format!("cannot write {}", config_path.display()))?;
-        let started = self.start(&config_path, listener).await;
-        let ending = match started {
-            Ok(process) => self.accompany(process, &socket, began).await,
-            // What is missing now may be there later.
-            Err(error) => {
-                let end = End { refused: false, reason: format!("{error:#}") };
-                Ending::Ended { end, served: Duration::ZERO }
-            }
+        write_config(&config_path, &config).map_err(failed)?;
+        let ending = match self.start(&config_path, listener).await {
+            Ok(process) => Ok(self.accompany(process, &socket, began).await),
+            Err(error) => Err(failed(error)),
         };
         for path in [socket, config_path] {
             let _ = std::fs::remove_file(path);
         }
         let _ = std::fs::remove_dir_all(prefixes);
-        Ok(ending)
+        ending
     }
 
     async fn start(&self, config: &Path, listener: UnixListener) -> Result<Process> {
@@ -320,6 +315,11 @@ impl Life {
         let places = EnginePlaces { pack: self.site.pack.clone(), prefixes };
         engine_config(&model, self.wanted.settings, places, self.site.drain_grace)
     }
+}
+
+fn write_config(path: &Path, config: &EngineConfig) -> Result<()> {
+    let json = serde_json::to_vec_pretty(config).context("cannot write JSON")?;
+    atomic_file::write(path, &json, CONFIG_MODE).with_context(|| format!("cannot write {}", path.display()))
 }
 
 async fn fate(process: &mut Process, error: anyhow::Error) -> End {

@@ -6,50 +6,52 @@ use std::path::{Path, PathBuf};
 
 use nabi_wire::log;
 use nabi_wire::reply::ProcessLog;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 
 /// When a log is this long, it replaces the one before it.
 const LOG_BYTES_MAX: u64 = 4 << 20;
-/// Longer lines are cut.
+/// Longer lines become several.
 const LINE_BYTES_MAX: usize = 8 << 10;
 /// As much of a log is read for its last lines.
 const TAIL_BYTES_MAX: u64 = 4 << 20;
 
-/// One process's log.
+/// One process's log. Where it cannot be opened, each write tries again: a disk that can only be read
+/// must not stop the service.
 pub(crate) struct Log {
     path: PathBuf,
-    file: File,
+    file: Option<File>,
     bytes: u64,
 }
 
 impl Log {
-    pub(crate) fn open(folder: &Path, process: &str) -> io::Result<Self> {
-        let path = folder.join(format!("{process}.log"));
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
-        let bytes = file.metadata()?.len();
-        Ok(Self { path, file, bytes })
+    pub(crate) fn new(folder: &Path, process: &str) -> Self {
+        Self { path: folder.join(format!("{process}.log")), file: None, bytes: 0 }
     }
 
-    fn rotate(&mut self) -> io::Result<()> {
-        fs::rename(&self.path, self.path.with_extension("log.1"))?;
-        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
-        self.bytes = 0;
-        Ok(())
+    fn open(&mut self) -> io::Result<&mut File> {
+        if self.file.is_none() {
+            let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+            self.bytes = file.metadata()?.len();
+            self.file = Some(file);
+        }
+        self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
 impl Write for Log {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        self.open()?;
         if self.bytes >= LOG_BYTES_MAX {
-            self.rotate()?;
+            fs::rename(&self.path, self.path.with_extension("log.1"))?;
+            self.file = None;
         }
-        let written = self.file.write(text)?;
+        let written = self.open()?.write(text)?;
         self.bytes += written as u64;
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.as_mut().map_or(Ok(()), File::flush)
     }
 }
 
@@ -59,11 +61,10 @@ pub(crate) async fn keep(stderr: impl AsyncRead + Unpin, mut file: Log) -> Strin
     let (mut line, mut last) = (Vec::new(), String::new());
     loop {
         line.clear();
-        match lines.read_until(b'\n', &mut line).await {
+        match (&mut lines).take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line).await {
             Ok(0) | Err(_) => return last,
             Ok(_) => {}
         }
-        line.truncate(LINE_BYTES_MAX);
         if !line.ends_with(b"\n") {
             line.push(b'\n');
         }
@@ -109,7 +110,7 @@ mod tests {
     #[tokio::test]
     async fn a_log_keeps_lines_in_bounds_and_tells_the_last_ones() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let log = Log::open(folder.path(), "engine-x").expect("log");
+        let log = Log::new(folder.path(), "engine-x");
         let long = "y".repeat(LINE_BYTES_MAX * 2);
         let last = keep(format!("one\n{long}\ntwo\n\n").as_bytes(), log).await;
         assert_eq!(last, "two");
@@ -118,10 +119,21 @@ mod tests {
         assert_eq!(tail[0].lines[0].len(), LINE_BYTES_MAX);
     }
 
+    #[tokio::test]
+    async fn without_its_folder_a_log_is_read_on_and_kept_when_that_is_there() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let logs = folder.path().join("logs");
+        let mut log = Log::new(&logs, "gateway");
+        log.write_all(b"lost\n").expect_err("no folder");
+        fs::create_dir(&logs).expect("made");
+        assert_eq!(keep("kept\n".as_bytes(), log).await, "kept");
+        assert_eq!(fs::read_to_string(logs.join("gateway.log")).expect("log"), "kept\n");
+    }
+
     #[test]
     fn a_full_log_makes_room() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let mut log = Log::open(folder.path(), "gateway").expect("log");
+        let mut log = Log::new(folder.path(), "gateway");
         for _ in 0..(LOG_BYTES_MAX >> 16) + 1 {
             log.write_all(&[b'x'; 1 << 16]).expect("written");
         }

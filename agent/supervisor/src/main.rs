@@ -81,21 +81,33 @@ struct Arguments {
     drain_grace_ms: u64,
 }
 
+impl Arguments {
+    fn run_folder(&self) -> PathBuf {
+        self.run.clone().unwrap_or_else(|| self.state.join("run"))
+    }
+}
+
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    let arguments = Arguments::parse();
+    let problem = arguments.run_folder().join(lifeline::PROBLEM_FILE);
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => lifeline::refuse(&error),
+        Err(error) => {
+            // For the operator, who reaches nobody else. It goes with the next start that goes well.
+            let _ = std::fs::write(problem, format!("{error:#}\n"));
+            lifeline::refuse(&error)
+        }
     }
 }
 
 #[tokio::main(worker_threads = 2)]
 async fn run(arguments: Arguments) -> Result<()> {
     // Build.
-    let run_folder = arguments.run.unwrap_or_else(|| arguments.state.join("run"));
+    let run_folder = arguments.run_folder();
     let site: SiteConfig =
         arguments.site.as_deref().map_or_else(|| Ok(SiteConfig::default()), config::read)?;
     let places = Arc::new(Places::open(&arguments.state, &run_folder, arguments.launcher)?);
-    log_to_file_and_stderr(&places)?;
+    log_to_file_and_stderr(&places);
     if arguments.launcher == Launcher::Child {
         lifeline::exit_with_parent().context("cannot watch standard input")?;
     }
@@ -201,12 +213,10 @@ async fn bind(address: SocketAddr) -> Result<TcpListener> {
     }
 }
 
-fn log_to_file_and_stderr(places: &Places) -> Result<()> {
-    let log = Log::open(&places.logs(), "supervisor").context("cannot open the supervisor's log")?;
-    let log = Arc::new(Mutex::new(log));
+fn log_to_file_and_stderr(places: &Places) {
+    let log = Arc::new(Mutex::new(Log::new(&places.logs(), "supervisor")));
     let writer = move || Tee { log: log.clone() };
     tracing_subscriber::fmt().json().flatten_event(true).with_writer(writer).init();
-    Ok(())
 }
 
 /// Each line to the log and to standard error. Failures of either must not stop the service.

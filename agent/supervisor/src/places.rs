@@ -53,7 +53,10 @@ impl Places {
         // Prefixes are of use to the process alone that kept them.
         let prefixes = places.prefixes_root();
         private_folder(&prefixes)?;
-        clear(&prefixes)?;
+        // An engine may have left what this user cannot remove: that must not stop the supervisor.
+        if let Err(error) = clear(&prefixes) {
+            eprintln!("{error:#}");
+        }
         places.open_run()?;
         Ok(places)
     }

@@ -13,6 +13,9 @@ pub const PARENT_GONE: u8 = 70;
 /// starting it again would not help. Its reason is its last line on standard error.
 pub const REFUSED: u8 = 78;
 
+/// Beside the admin socket: why the supervisor does not run.
+pub const PROBLEM_FILE: &str = "supervisor-problem";
+
 /// Ends this process at once when its parent is gone.
 pub fn exit_with_parent() -> io::Result<()> {
     on_parent_gone(|| std::process::exit(i32::from(PARENT_GONE)))

@@ -19,7 +19,7 @@ const BYTES_PER_MB: f64 = 1e6;
 /// Boots once more, and reads what it prints.
 pub(crate) fn rows(appliance: &Appliance) -> Result<Vec<Row>> {
     let mut machine = appliance.computer()?.boot(&printing())?;
-    machine.wait_for(&format!("{MARK}end"))?;
+    machine.wait_for(&format!("{MARK}end$"))?;
     let lines: Vec<&str> = machine.console().lines().iter().map(|line| line.text.trim()).collect();
     let mut rows = vec![
         MEMORY.alone(&[memory_mb(part(&lines, "before"))?]),

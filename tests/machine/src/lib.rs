@@ -29,6 +29,6 @@ pub use computer::{Computer, fresh_variables};
 pub use console::{Console, Line};
 pub use disk::{Disk, Region};
 pub use esp::{Esp, on_esp};
-pub use machine::{BOOT_S_MAX, Machine};
+pub use machine::{BOOT_S_MAX, FIRMWARE_STARTS, Machine};
 pub use ssh::Ssh;
 pub use uki::with_more_arguments;

@@ -14,6 +14,8 @@ use crate::qmp::Qmp;
 /// For whatever must happen in a machine; software emulation on a busy host takes minutes.
 pub const BOOT_S_MAX: u64 = 1800;
 const POLL_MS: u64 = 200;
+/// What the firmware says when it starts a boot loader.
+pub const FIRMWARE_STARTS: &str = "BdsDxe: starting Boot";
 /// The name of the packet filter for the control socket.
 const CAPTURE: &str = "capture";
 
@@ -134,13 +136,17 @@ impl Machine {
     /// Presses the power button, and waits until the machine is off.
     ///
     /// # Errors
-    /// When it stays on.
+    /// When it stays on, or starts again.
     pub fn power_off(mut self) -> Result<()> {
+        let pressed = self.console.lines().len();
         self.qmp.execute("system_powerdown", Value::Object(serde_json::Map::new()))?;
         let deadline = Instant::now() + Duration::from_secs(BOOT_S_MAX);
         while self.status()?.is_none() {
             if Instant::now() > deadline {
                 bail!("still on {BOOT_S_MAX} s after the power button. {}", self.console.tail());
+            }
+            if self.console.lines()[pressed..].iter().any(|line| line.text.contains(FIRMWARE_STARTS)) {
+                bail!("it started again after the power button. {}", self.console.tail());
             }
             std::thread::sleep(Duration::from_millis(POLL_MS));
         }

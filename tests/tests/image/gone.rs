@@ -4,12 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use nabi_machine::{Computer, Region, Setup, Ssh};
+use nabi_machine::{Computer, FIRMWARE_STARTS, Region, Setup, Ssh};
 use nabi_tests::appliance::{Client, text};
 use serde_json::Value;
 
 use crate::lab::{self, Lab, Serving};
-use crate::slots::{self, FIRMWARE, GOOD};
+use crate::slots::{self, GOOD};
 use crate::sticks::{self, TINY, TINY_FILE, TINY_LABEL};
 
 const MODELS: &str = "nabi-models";
@@ -66,7 +66,8 @@ fn with_its_models_gone_a_new_version_is_kept_and_the_model_is_an_alarm() -> Res
     slots::add_slot(computer, lab, "nabi.test-good")?;
     let mut serving = lab::check_serves(computer, operator, &Setup::default())?;
     serving.machine.wait_for(lab::KEPT)?;
-    let boots = serving.machine.console().lines().iter().filter(|line| line.text.contains(FIRMWARE)).count();
+    let boots =
+        serving.machine.console().lines().iter().filter(|line| line.text.contains(FIRMWARE_STARTS)).count();
     ensure!(boots == 1, "{boots} boots instead of one");
     used.check_goes_on(&mut serving)?;
     serving.machine.power_off()?;

@@ -1,4 +1,4 @@
-//! The power is cut at any moment of the first boot.
+//! The power is cut at any moment of the first boot, or switched off.
 
 use std::time::Instant;
 
@@ -38,4 +38,14 @@ fn after_ten_power_cuts_in_a_first_boot_it_serves() -> Result<()> {
         std::fs::remove_file(computer.disk().path())?;
     }
     Ok(())
+}
+
+/// A version that is not judged yet is not found bad by that: the machine stays off.
+#[test]
+fn the_power_button_ends_a_first_boot() -> Result<()> {
+    let lab = Lab::new("power-button")?;
+    let computer = lab.computer(lab.flash(lab::site())?)?;
+    let mut machine = computer.boot(&Setup::default())?;
+    machine.wait_for("Starting nabi-health")?;
+    machine.power_off()
 }

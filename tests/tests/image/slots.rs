@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use nabi_machine::{BOOT_S_MAX, Computer, Setup, on_esp, with_more_arguments};
+use nabi_machine::{BOOT_S_MAX, Computer, FIRMWARE_STARTS, Setup, on_esp, with_more_arguments};
 
 use crate::lab::{self, Lab};
 
@@ -14,8 +14,6 @@ const NEW: &str = "nabi_99.0.0+3.efi";
 pub(crate) const GOOD: &str = "nabi_99.0.0.efi";
 const BAD: &str = "nabi_99.0.0+0-3.efi";
 const TRIES: usize = 3;
-/// What the firmware says when it starts a boot loader.
-pub(crate) const FIRMWARE: &str = "BdsDxe: starting Boot";
 /// Marks a kernel whose machine is to hang: see [`hanging`].
 const HANG: &str = "nabi.test-hang";
 
@@ -44,7 +42,7 @@ fn falls_back(story: &str, arguments: &str, setup: &Setup) -> Result<()> {
     let mut machine = computer.boot(setup)?;
     let mut from = 0;
     for boot in 0..=TRIES {
-        let found = machine.console().wait_for(FIRMWARE, from, Duration::from_secs(BOOT_S_MAX));
+        let found = machine.console().wait_for(FIRMWARE_STARTS, from, Duration::from_secs(BOOT_S_MAX));
         from = found.with_context(|| format!("boot {boot} of {TRIES} tries and a fall back"))? + 1;
     }
     let mut serving = lab::answering(machine, &computer, &operator)?;

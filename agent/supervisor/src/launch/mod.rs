@@ -131,7 +131,7 @@ pub(crate) struct End {
 impl Launcher {
     /// Starts it. One that ends at once is started too: [`Process::wait`] tells why it ended.
     pub(crate) async fn start(self, spec: Spec<'_>) -> Result<Process> {
-        let log = log(&spec)?;
+        let log = log(&spec);
         let program = program(spec.part.program())?;
         let (pipes, standard) = pipes(spec.stdout).context("cannot make a pipe")?;
         let (running, pid) = match self {
@@ -148,9 +148,8 @@ impl Launcher {
     }
 }
 
-fn log(spec: &Spec<'_>) -> Result<Log> {
-    let name = spec.part.log();
-    Log::open(spec.logs, &name).with_context(|| format!("cannot open the log of {name}"))
+fn log(spec: &Spec<'_>) -> Log {
+    Log::new(spec.logs, &spec.part.log())
 }
 
 fn pipes(with_stdout: bool) -> io::Result<(Pipes, Standard)> {

@@ -76,7 +76,7 @@ impl Bench {
             stdout: true,
             logs: self.folder.path(),
         };
-        let log = log(&spec)?;
+        let log = log(&spec);
         let (pipes, standard) = pipes(spec.stdout)?;
         let (unit, pid) = Unit::start(&self.connect().await, program, spec, standard).await?;
         Ok(Process::new(Running::Unit(Box::new(unit)), pid, pipes, log))
