@@ -111,12 +111,12 @@ mod tests {
     async fn a_log_keeps_lines_in_bounds_and_tells_the_last_ones() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let log = Log::new(folder.path(), "engine-x");
-        let long = "y".repeat(LINE_BYTES_MAX * 2);
+        let long = "y".repeat(LINE_BYTES_MAX * 2 + 1);
         let last = keep(format!("one\n{long}\ntwo\n\n").as_bytes(), log).await;
         assert_eq!(last, "two");
-        let tail = tail(folder.path(), Some("engine-x"), 3).expect("tail");
-        assert_eq!(tail[0].lines[1..], ["two", ""]);
-        assert_eq!(tail[0].lines[0].len(), LINE_BYTES_MAX);
+        let tail = tail(folder.path(), Some("engine-x"), 5).expect("tail");
+        assert_eq!(tail[0].lines[2..], ["y", "two", ""]);
+        assert!(tail[0].lines[..2].iter().all(|line| line.len() == LINE_BYTES_MAX));
     }
 
     #[tokio::test]
