@@ -8,7 +8,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// What stands in: it writes down its arguments, then does this.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     // udevadm info --query=property --property=KEY --value /dev/DEVICE
     ("udevadm", r#"cat "$FAKES/${5##*/}.${3#--property=}" 2>/dev/null || true"#),
     // lsblk --noheadings --raw --output PKNAME /dev/DEVICE
@@ -17,6 +17,7 @@ const PROGRAMS: [(&str, &str); 5] = [
     // mount -t TYPE -o OPTIONS DEVICE FOLDER
     ("mount", r#"[ "$5" != /dev/broken ] || { echo "mount: $6: bad superblock" >&2; exit 32; }"#),
     ("umount", ":"),
+    ("blockdev", ":"),
 ];
 
 struct Bench {
@@ -62,8 +63,11 @@ impl Bench {
 
     /// How `mount` was called, for all devices until now.
     fn mounts(&self) -> Vec<String> {
-        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        log.lines().filter(|line| line.starts_with("mount ")).map(str::to_owned).collect()
+        self.log().lines().filter(|line| line.starts_with("mount ")).map(str::to_owned).collect()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     fn about(&self, name: &str) -> String {
@@ -93,11 +97,15 @@ fn a_stick_is_mounted_so_that_it_cannot_be_written_or_run() {
     assert_eq!(
         bench.mounts(),
         [
-            format!("mount -t ext4 -o ro,nosuid,nodev,noexec,noload /dev/sdb1 {}", folder("11-22")),
+            format!(
+                "mount -t ext4 -o ro,nosuid,nodev,noexec,noload,errors=continue /dev/sdb1 {}",
+                folder("11-22")
+            ),
             format!("mount -t vfat -o ro,nosuid,nodev,noexec,utf8 /dev/sdc1 {}", folder("AA-BB")),
             format!("mount -t exfat -o ro,nosuid,nodev,noexec,iocharset=utf8 /dev/sdd {}", folder("33-44")),
         ]
     );
+    assert!(bench.log().contains("blockdev --setro /dev/sdb1\nmount -t ext4"), "{}", bench.log());
     assert_eq!(bench.about("11-22"), "device=sdb1\nfile_system=ext4\nlabel=MODELS\n");
     assert_eq!(bench.names(), [".about", "11-22", "33-44", "AA-BB", "MODELS"]);
     assert_eq!(fs::read_link(bench.media("MODELS")).expect("a link"), Path::new("11-22"), "the first has it");
