@@ -17,6 +17,10 @@ while [ $# -gt 0 ]; do
 done
 step() { echo "image: $* ($(date +%T))" >&2; }
 
+mkdir -p "$cache"
+exec {lock}>"$cache/lock"
+flock --nonblock "$lock" || { step "another build runs: waiting for it"; flock "$lock"; }
+
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$root/Cargo.toml" | head -n 1)
 # Of the commit, so that a build tomorrow has the same bits.
 epoch=$(git -C "$root" log -1 --format=%ct)
@@ -37,6 +41,8 @@ write_sandbox "$cache/sandbox"
 PYTHONPATH=$tools/usr/lib/python3/dist-packages python3 -m mkosi --directory "$here" \
     --tools-tree "$tools" --sandbox-tree "$cache/sandbox" --workspace-directory "$workspace" \
     --cache-directory "$cache/mkosi" --package-cache-dir "$cache/packages" --incremental="$incremental" \
+    --kernel-command-line "systemd.verity_root_data=/dev/nabi/nabi_${version}_root" \
+    --kernel-command-line "systemd.verity_root_hash=/dev/nabi/nabi_${version}_verity" \
     --extra-tree "$stage" --output-directory "$out" \
     --image-version "$version" --source-date-epoch "$epoch" --force build >&2
 

@@ -91,12 +91,13 @@ check_inputs() {
 
 # Where the boot loader's partition begins, by the table at the image's head.
 find_fat() {
-    local start
+    local found
     { zstd -dcq -- "$image" 2>/dev/null || true; } | head -c 1048576 >"$work/head"
     truncate --size="$image_bytes" "$work/head"
-    start=$(sfdisk --dump -- "$work/head" 2>/dev/null | sed -n "s/.*start= *\([0-9]*\),.*type=$esp_type.*/\1/p") || true
-    [[ $start =~ ^[0-9]+$ ]] || refuse "$image is no image of Nabi: it has no FAT partition for the boot loader"
-    fat_offset=$((start * 512))
+    found=$(sfdisk --dump -- "$work/head" 2>/dev/null |
+        sed -n "s/^.*head\([0-9]*\) *: start= *\([0-9]*\),.*type=$esp_type.*/\1 \2/p") || true
+    [[ $found =~ ^([0-9]+)\ ([0-9]+)$ ]] || refuse "$image is no image of Nabi: it has no FAT partition for the boot loader"
+    fat_number=${BASH_REMATCH[1]} fat_offset=$((BASH_REMATCH[2] * 512))
 }
 
 check_device() {
@@ -218,6 +219,15 @@ drop_cache() {
     fi
 }
 
+# Each disk is told from others by the identifiers of its table and of the boot loader's partition; those of
+# an image are the same on all.
+name_disk() {
+    local random=/proc/sys/kernel/random/uuid
+    { sfdisk --quiet --no-tell-kernel --disk-id "$device" "$(<$random)" &&
+        sfdisk --quiet --no-tell-kernel --part-uuid "$device" "$fat_number" "$(<$random)"; } >"$work/said" 2>&1 ||
+        refuse "cannot write identifiers to the partition table: $(said)"
+}
+
 # Without mounting: a file system within the disk, at its partition's offset.
 write_set_up() {
     fat=$device@@$fat_offset
@@ -249,6 +259,7 @@ phase=writing
 write_image
 read_back
 echo "image: $(size "$image_bytes") written, read back and the same"
+name_disk
 write_set_up
 phase=finished
 exec {lock}>&-

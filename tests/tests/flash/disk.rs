@@ -45,6 +45,15 @@ fn part(path: &Path, start: u64, bytes: usize) -> Vec<u8> {
     part
 }
 
+/// Of the partition table, then of each partition.
+fn identifiers(path: &Path) -> Vec<String> {
+    let output = Command::new("/usr/sbin/sfdisk").arg("--dump").arg(path).output().expect("sfdisk runs");
+    let table = String::from_utf8(output.stdout).expect("text");
+    let table = table.replace("label-id: ", "uuid=");
+    let values = table.split("uuid=").skip(1).filter_map(|rest| rest.split(['\n', ',']).next());
+    values.map(|value| value.trim().to_owned()).collect()
+}
+
 /// `test.raw.zst` in a folder of its own.
 pub(crate) struct Image(TempDir);
 
@@ -91,6 +100,10 @@ impl Image {
 
     pub(crate) fn root(&self) -> Vec<u8> {
         part(&self.raw(), ROOT_START, ROOT_BYTES)
+    }
+
+    pub(crate) fn identifiers(&self) -> Vec<String> {
+        identifiers(&self.raw())
     }
 
     pub(crate) fn sha256(&self) -> String {
@@ -217,6 +230,10 @@ impl Disk {
         let output =
             Command::new("mtype").args(["-i", &fat(&self.path()), &source]).output().expect("mtype runs");
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    pub(crate) fn identifiers(&self) -> Vec<String> {
+        identifiers(&self.path())
     }
 
     pub(crate) fn root(&self) -> Vec<u8> {

@@ -36,12 +36,18 @@ fn a_disk_is_written_read_back_and_set_up() {
         "a disk does not shrink"
     );
 
+    let of_image = image.identifiers();
+    let first = disk.identifiers();
+    assert!(first[..2].iter().all(|own| !of_image.contains(own)), "{first:?} of {of_image:?}");
+    assert_eq!(first[2..], of_image[2..], "a root is found by what it holds");
+
     // Again, over what is there, by hand: the old set-up does not stay.
     let other = disk.file("other.toml", &format!("admin_keys = ['{}']\n", KEY.trim_end()));
     let output = disk.flash(&image, &["--site", argument(&other), "--yes-erase", "disk"]);
     assert!(output.success, "{}", output.stderr);
     assert!(disk.fat("nabi/site.toml").starts_with("admin_keys"));
     assert_eq!(disk.fat("nabi/admin.pub"), "", "of the run before");
+    assert_ne!(disk.identifiers()[1], first[1], "no two disks have the same");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! (`nabi_VERSION.raw.zst`). The files of each story, with all that its screen showed, stay in
 //! `tmp/image/` of the target folder. One computer runs at a time: `--test-threads=1`.
 
+mod disks;
 mod faults;
 mod gone;
 mod guide;

@@ -73,8 +73,13 @@ fn a_kernel_that_panics_is_left() -> Result<()> {
 
 #[test]
 fn a_root_that_is_not_there_is_left() -> Result<()> {
-    let nowhere = "0".repeat(64);
-    falls_back("slot-root", &format!("roothash={nowhere}"), &Setup::default())
+    falls_back("slot-no-root", "systemd.verity_root_data=/dev/nabi/nowhere", &Setup::default())
+}
+
+#[test]
+fn a_root_that_does_not_verify_is_left() -> Result<()> {
+    let other = "0".repeat(64);
+    falls_back("slot-other-root", &format!("roothash={other}"), &Setup::default())
 }
 
 #[test]
