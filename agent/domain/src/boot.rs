@@ -392,6 +392,9 @@ mod tests {
         ] {
             assert_eq!(Trial::of_counted(path), trial, "{path}");
         }
+
+        let given = include_str!("../../../image/mkosi.extra/etc/kernel/tries");
+        assert_eq!(given.trim().parse(), Ok(TRIES), "what the image gives each version");
     }
 
     #[test]
