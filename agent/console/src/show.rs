@@ -6,7 +6,7 @@ mod media;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 
-use nabi_domain::{ModelFormat, ModelSummary};
+use nabi_domain::{ModelFormat, ModelSummary, UnfinishedModel, UnfinishedWork};
 use nabi_wire::action::KeyScope;
 use nabi_wire::log;
 use nabi_wire::reply::{
@@ -84,7 +84,7 @@ pub(crate) fn reply(reply: &Reply) -> String {
     match reply {
         Reply::Status(status) => self::status(status),
         Reply::Imported(summary) => format!("imported {}\n", model(summary)),
-        Reply::Models { stored, damaged } => models(stored, damaged),
+        Reply::Models { stored, damaged, unfinished } => models(stored, damaged, unfinished),
         Reply::Removed(name) => format!("removed {name}\n"),
         Reply::Verified { name, files, bytes } => {
             format!("{name}: {files} files, {}, all as imported\n", self::bytes(*bytes))
@@ -136,8 +136,8 @@ pub(crate) fn aside(reply: &Reply) -> Option<String> {
     }
 }
 
-fn models(stored: &[ListedModel], damaged: &[DamagedModel]) -> String {
-    if stored.is_empty() && damaged.is_empty() {
+fn models(stored: &[ListedModel], damaged: &[DamagedModel], unfinished: &[UnfinishedModel]) -> String {
+    if stored.is_empty() && damaged.is_empty() && unfinished.is_empty() {
         return "no models: import one with `nabi model import PATH`\n".into();
     }
     let mut text = String::new();
@@ -147,6 +147,23 @@ fn models(stored: &[ListedModel], damaged: &[DamagedModel]) -> String {
     }
     for DamagedModel { name, reason } in damaged {
         let _ = writeln!(text, "{:8}{name}: {reason}", "damaged");
+    }
+    for UnfinishedModel { name, work, bytes: held } in unfinished {
+        let held = bytes(*held);
+        let _ = match work {
+            UnfinishedWork::Import => writeln!(
+                text,
+                "{:8}{name}: {held} of an import that is under way or did not end: import the same files again \
+                 to go on, or `nabi model remove {name}`",
+                "partly"
+            ),
+            UnfinishedWork::Removal => writeln!(
+                text,
+                "{:8}{name}: {held} of a removal that is under way or did not end: `nabi model remove {name}` \
+                 again; nothing of it is served",
+                "removed"
+            ),
+        };
     }
     text
 }
@@ -282,8 +299,12 @@ mod tests {
         let name = |name: &str| name.parse().expect("a name");
         let damaged =
             vec![DamagedModel { name: "bad".parse().expect("a name"), reason: "no manifest".into() }];
-        assert_eq!(reply(&Reply::Models { stored: vec![], damaged }), "damaged bad: no manifest\n");
-        let none = reply(&Reply::Models { stored: vec![], damaged: vec![] });
+        let models = |damaged, unfinished| reply(&Reply::Models { stored: vec![], damaged, unfinished });
+        assert_eq!(models(damaged, vec![]), "damaged bad: no manifest\n");
+        let half = UnfinishedModel { name: name("v3"), work: UnfinishedWork::Import, bytes: 7_000_000 };
+        let half = models(vec![], vec![half]);
+        assert!(half.starts_with("partly  v3: 7.0 MB of an import") && half.contains("model remove v3"), "{half}");
+        let none = models(vec![], vec![]);
         assert!(none.contains("nabi model import PATH"), "{none}");
         let alias = Alias { name: name("chat"), model: name("v2") };
         assert_eq!(reply(&Reply::Aliases(vec![alias.clone()])), "chat leads to v2\n");

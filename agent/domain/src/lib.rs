@@ -11,6 +11,6 @@ pub mod restart;
 pub mod site;
 
 pub use literal::{LiteralCutter, is_control_literal};
-pub use model::{ModelFormat, ModelSummary};
+pub use model::{ModelFormat, ModelSummary, UnfinishedModel, UnfinishedWork};
 pub use name::{KeyName, ModelName, NameError};
 pub use prompt::{AddedToken, ChatTemplate, Piece};

@@ -14,6 +14,27 @@ pub enum ModelFormat {
     HuggingFace,
 }
 
+/// What an import or a removal that did not end left in the store, or one that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnfinishedModel {
+    /// Whose.
+    pub name: ModelName,
+    /// What did not end.
+    pub work: UnfinishedWork,
+    /// Space of the disk that it holds.
+    pub bytes: u64,
+}
+
+/// What was done to a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnfinishedWork {
+    /// It goes on when the same files are imported again.
+    Import,
+    /// It ends when the model is removed again.
+    Removal,
+}
+
 /// What an import says of a model: read from its headers, not guessed from its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelSummary {

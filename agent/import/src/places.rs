@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nabi_domain::ModelName;
 use nabi_models::Store;
 use nabi_models::atomic_file;
+use nabi_models::store::{PARTIAL_PREFIX, REMOVED_PREFIX};
 
 use crate::error::ImportError;
 
@@ -33,8 +34,8 @@ impl Places {
             store: Store::open(store_folder)?,
             store_folder: store_folder.to_owned(),
             model: beside(""),
-            partial: beside(".import-"),
-            removed: beside(".remove-"),
+            partial: beside(PARTIAL_PREFIX),
+            removed: beside(REMOVED_PREFIX),
             lock: beside(".lock-"),
         })
     }

@@ -2,15 +2,23 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use nabi_domain::ModelName;
+use nabi_domain::{ModelName, UnfinishedModel, UnfinishedWork};
 
 use crate::manifest::{MANIFEST_NAME, Manifest, ManifestError, StoredFile};
 use crate::regular_file;
 
 /// Most models in a store.
 pub const MODELS_MAX: usize = 1000;
+
+/// Before the name of a model: the folder of a copy that is not finished.
+pub const PARTIAL_PREFIX: &str = ".import-";
+/// Before the name of a model: the folder of one that is being deleted.
+pub const REMOVED_PREFIX: &str = ".remove-";
+/// Of the fields that `stat` counts space in.
+const BLOCK_BYTES: u64 = 512;
 
 /// Why the store could not answer.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +118,23 @@ impl Store {
         Ok(names.iter().map(|name| self.get(name)).collect())
     }
 
+    /// What imports and removals left that did not end, or are under way, by name.
+    pub fn unfinished(&self) -> Result<Vec<UnfinishedModel>, StoreError> {
+        let io = |source| StoreError::Io { path: self.path.clone(), source };
+        let mut unfinished = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(io)?.take(2 * MODELS_MAX) {
+            let entry = entry.map_err(io)?;
+            let file = entry.file_name();
+            let of = |prefix, work| Some((file.to_str()?.strip_prefix(prefix)?.parse().ok()?, work));
+            let what = of(PARTIAL_PREFIX, UnfinishedWork::Import)
+                .or_else(|| of(REMOVED_PREFIX, UnfinishedWork::Removal));
+            let Some((name, work)) = what else { continue };
+            unfinished.push(UnfinishedModel { name, work, bytes: space(&entry.path()) });
+        }
+        unfinished.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(unfinished)
+    }
+
     /// One model.
     pub fn get(&self, name: &ModelName) -> Result<StoredModel, StoreError> {
         let folder = self.folder(name);
@@ -137,6 +162,12 @@ impl Store {
     fn folder(&self, name: &ModelName) -> PathBuf {
         self.path.join(name.as_str())
     }
+}
+
+/// That the files of a folder hold. It may vanish meanwhile.
+fn space(folder: &Path) -> u64 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.blocks() * BLOCK_BYTES).sum()
 }
 
 fn change(folder: &Path, file: &StoredFile) -> Option<&'static str> {

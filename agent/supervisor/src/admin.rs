@@ -178,7 +178,8 @@ impl Admin {
     async fn list(&self) -> Result<Reply> {
         let served = self.snapshot().await?;
         let (mut stored, mut damaged) = (Vec::new(), Vec::new());
-        for model in Store::open(&self.places.models())?.list()? {
+        let store = Store::open(&self.places.models())?;
+        for model in store.list()? {
             match model {
                 Ok(model) => {
                     let summary = model.manifest.summary;
@@ -193,12 +194,31 @@ impl Admin {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Reply::Models { stored, damaged })
+        Ok(Reply::Models { stored, damaged, unfinished: store.unfinished()? })
     }
 
-    /// Serves a model, and waits for its first token. One that cannot be served is not kept.
+    /// Serves a model, and tells how far it is until its first token. That goes on, to its end, where the
+    /// operator leaves.
     async fn serve(&self, name: ModelName, settings: ServeSettings, answers: &mut Answers) -> Result<Reply> {
         let serving = self.ask(|answer| Request::Serve(name.clone(), settings, answer)).await??;
+        let mut published = serving.published.clone();
+        let mut settled = tokio::spawn(self.clone().settle(name.clone(), serving));
+        loop {
+            let state = published.borrow_and_update().state.clone();
+            if let ProcessState::Starting { loaded_permille, .. } = state {
+                let (what, done) = (format!("loading {name}"), u64::from(loaded_permille));
+                let progress = Progress { what, done, total: 1000, unit: Unit::Permille };
+                answers.send(Answer::Progress(progress)).await?;
+            }
+            tokio::select! {
+                outcome = &mut settled => return outcome.context("serving was given up")?,
+                Ok(()) = published.changed() => {}
+            }
+        }
+    }
+
+    /// Waits for a model's first token. One that cannot be served is not kept.
+    async fn settle(self, name: ModelName, serving: Serving) -> Result<Reply> {
         let mut published = serving.published.clone();
         loop {
             let now = published.borrow_and_update().clone();
@@ -208,11 +228,7 @@ impl Admin {
                     self.in_use(self.ask(Request::Publish).await?).await?;
                     return Ok(Reply::Serving(engine::status(name, serving.settings, now).await));
                 }
-                ProcessState::Starting { loaded_permille, .. } => {
-                    let (what, done) = (format!("loading {name}"), u64::from(*loaded_permille));
-                    let progress = Progress { what, done, total: 1000, unit: Unit::Permille };
-                    answers.send(Answer::Progress(progress)).await?;
-                }
+                ProcessState::Starting { .. } => {}
                 ProcessState::Refused { reason } | ProcessState::Waiting { reason, .. } => {
                     let rest = self.as_before(&name, &serving).await?;
                     bail!("{name} cannot be served{rest}: {reason}");

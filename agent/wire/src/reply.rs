@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use nabi_domain::boot::{BootFacts, SelfTest};
 use nabi_domain::media::Medium;
-use nabi_domain::{KeyName, ModelName, ModelSummary};
+use nabi_domain::{KeyName, ModelName, ModelSummary, UnfinishedModel};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{KeyScope, ServeSettings};
@@ -61,6 +61,8 @@ pub enum Reply {
         stored: Vec<ListedModel>,
         /// Those whose manifest cannot be read.
         damaged: Vec<DamagedModel>,
+        /// What imports and removals left that did not end, or are under way.
+        unfinished: Vec<UnfinishedModel>,
     },
     /// To `model remove`.
     Removed(ModelName),

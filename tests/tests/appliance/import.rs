@@ -40,7 +40,12 @@ fn an_interrupted_import_goes_on_where_it_stopped() {
         assert!(attempts < ATTEMPTS_MAX, "imports go on though nobody waits for them");
         state.done(&["model", "remove", "large"]);
     }
+    let unfinished = || state.done(&["model", "list"])["models"]["unfinished"].take();
+    let left = unfinished();
+    assert_eq!((&left[0]["name"], &left[0]["work"]), (&"large".into(), &"import".into()), "{left}");
+    assert!(left[0]["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{left}");
     let imported = state.done(&verb);
+    assert_eq!(unfinished(), serde_json::json!([]));
     assert_eq!(imported["imported"]["bytes"].as_u64(), Some(fs::metadata(&large).expect("it").len()));
     let log = state.done(&["logs", "import"]).to_string();
     assert!(log.contains("goes on after"), "{log}");

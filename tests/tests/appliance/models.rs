@@ -1,12 +1,14 @@
 //! Models: imported, served together, stopped, found damaged, removed.
 
 use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::FileExt as _;
+use std::process::Stdio;
 
 use nabi_makers::{Kind, Model, Tokenizer, tokenizer_folder};
 use nabi_model_corpus::gguf::Gguf;
 use nabi_models::manifest::MANIFEST_NAME;
-use nabi_tests::appliance::State;
+use nabi_tests::appliance::{State, wait_for};
 use nabi_tests::programs::demo_model;
 use serde_json::json;
 
@@ -139,6 +141,23 @@ fn a_model_that_the_engine_cannot_load_is_not_kept_served() {
     assert!(said.contains("empty-llama cannot be served: "), "{said}");
     assert_eq!(state.status()["engines"], json!([]), "it is not tried again");
     assert_eq!(state.done(&["model", "list"])["models"]["stored"][0]["served"], false);
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_is_not_kept_though_its_operator_left() {
+    let state = State::empty();
+    let _up = state.up(&[]);
+    let path = state.path("empty-llama.gguf");
+    fs::write(&path, Gguf::llama().build()).expect("written");
+    state.done(&["model", "import", argument(&path)]);
+    let mut serve = state.verb_command(&["model", "serve", "empty-llama"]);
+    let mut operator = serve.stderr(Stdio::piped()).spawn().expect("nabi starts");
+    let mut said = String::new();
+    BufReader::new(operator.stderr.take().expect("piped")).read_line(&mut said).expect("a line");
+    operator.kill().expect("killed");
+    operator.wait().expect("ended");
+    assert!(said.contains("loading empty-llama"), "{said}");
+    wait_for("it is not tried again", || (state.status()["engines"] == json!([])).then_some(()));
 }
 
 #[test]
