@@ -12,9 +12,9 @@ SECURITY_MIRROR=$(_first_uri '/debian-security$') || SECURITY_MIRROR=http://secu
 write_sandbox() {
     mkdir -p "$1/etc/apt/sources.list.d"
     {
-        printf 'Types: deb\nURIs: %s\nSuites: trixie trixie-updates\nComponents: main\n' "$DEBIAN_MIRROR"
+        printf 'Types: deb\nURIs: %s\nSuites: trixie trixie-updates\nComponents: main non-free-firmware\n' "$DEBIAN_MIRROR"
         printf 'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n\n'
-        printf 'Types: deb\nURIs: %s\nSuites: trixie-security\nComponents: main\n' "$SECURITY_MIRROR"
+        printf 'Types: deb\nURIs: %s\nSuites: trixie-security\nComponents: main non-free-firmware\n' "$SECURITY_MIRROR"
         printf 'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n'
     } >"$1/etc/apt/sources.list.d/mkosi.sources"
 }
