@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use nabi_domain::boot::{BootFacts, Seen, TRIAL_SIGN, Trial, Verdict, judge};
+use nabi_domain::boot::{BootFacts, Looks, Seen, TRIAL_SIGN, Trial, Verdict, judge};
 use nabi_wire::action::Action;
 use nabi_wire::reply::Reply;
 use sd_notify::NotifyState;
@@ -20,8 +20,6 @@ use crate::tls;
 const POLL_MS: u64 = 2_000;
 /// Until the next look, at most.
 const PATIENCE_US: u32 = 600_000_000;
-/// So many looks in a row must find a start bad: one slow answer is no verdict.
-const BAD_LOOKS: u32 = 3;
 /// For the supervisor's answer, which has the self-test made.
 const FACTS_MS_MAX: u64 = 90_000;
 /// For the gateway's.
@@ -46,7 +44,7 @@ impl BootCheck {
         let began = Instant::now();
         // The authority's certificate is made at the first start that serves.
         let served_once = state.join("ca.pem").exists();
-        let (mut last, mut bad_looks) = (None, 0);
+        let (mut last, mut looks) = (None, Looks::default());
         loop {
             let trial = trial(&self.trial_sign);
             if trial == Trial::NothingLeft {
@@ -57,13 +55,8 @@ impl BootCheck {
             if last.as_ref() != Some(&verdict) {
                 crate::print(&in_words(&verdict))?;
             }
-            match &verdict {
-                Verdict::Wait { .. } => bad_looks = 0,
-                Verdict::Good { .. } => return Ok(true),
-                Verdict::Bad { .. } => bad_looks += 1,
-            }
-            if bad_looks == BAD_LOOKS {
-                return Ok(false);
+            if let Some(keep) = looks.decide(&verdict) {
+                return Ok(keep);
             }
             last = Some(verdict);
             tokio::time::sleep(Duration::from_millis(POLL_MS)).await;

@@ -21,6 +21,9 @@ pub const BOOT_S_MAX: u64 = 600;
 /// For models that still load: the largest are read from slow disks.
 pub const LOADING_S_MAX: u64 = 7200;
 
+/// So many looks in a row must find a start bad: one slow answer is no verdict.
+const BAD_LOOKS: u32 = 3;
+
 /// What the self-test model must answer, whatever the machine: the file `self-test.json` beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -163,6 +166,24 @@ pub enum Verdict {
         /// Why.
         reasons: Vec<String>,
     },
+}
+
+/// Looks at a start, one after another, until they decide.
+#[derive(Debug, Default)]
+pub struct Looks {
+    bad_in_a_row: u32,
+}
+
+impl Looks {
+    /// Whether the version is to be kept, once that is decided.
+    pub fn decide(&mut self, verdict: &Verdict) -> Option<bool> {
+        match verdict {
+            Verdict::Good { .. } => return Some(true),
+            Verdict::Wait { .. } => self.bad_in_a_row = 0,
+            Verdict::Bad { .. } => self.bad_in_a_row += 1,
+        }
+        (self.bad_in_a_row == BAD_LOOKS).then_some(false)
+    }
 }
 
 /// What is not yet, or not at all, as it must be.
@@ -378,6 +399,20 @@ mod tests {
         };
         assert!(bad(Trial::Yes, true));
         assert!(!bad(Trial::Yes, false) && !bad(Trial::No, true) && !bad(Trial::NothingLeft, true));
+    }
+
+    #[test]
+    fn one_bad_look_decides_nothing() {
+        let reasons = || vec!["no answer".to_owned()];
+        let (bad, wait) = (Verdict::Bad { reasons: reasons() }, Verdict::Wait { missing: reasons() });
+        let good = Verdict::Good { alarms: vec![] };
+        let decided = |verdicts: &[&Verdict]| {
+            let mut looks = Looks::default();
+            verdicts.iter().map(|verdict| looks.decide(verdict)).collect::<Vec<_>>()
+        };
+        assert_eq!(decided(&[&bad, &bad, &wait, &bad, &bad]), [None; 5]);
+        assert_eq!(decided(&[&bad, &bad, &bad]), [None, None, Some(false)]);
+        assert_eq!(decided(&[&wait, &bad, &good]), [None, None, Some(true)]);
     }
 
     #[test]

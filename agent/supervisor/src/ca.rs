@@ -66,16 +66,9 @@ impl Ca {
 
     fn create(places: &Places) -> Result<Self> {
         let key = KeyPair::generate().context("cannot make a key")?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = named(&format!("Nabi CA of {}", host_name()));
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        valid_for(&mut params, CA_VALID_DAYS);
-        // The clock may be ahead, and the authority is made once.
-        let early = OffsetDateTime::UNIX_EPOCH + Duration::days(CA_VALID_FROM_DAYS);
-        params.not_before = params.not_before.min(early);
+        let authority = authority(OffsetDateTime::now_utc());
         let certificate_pem =
-            params.self_signed(&key).context("cannot sign the authority's certificate")?.pem();
+            authority.self_signed(&key).context("cannot sign the authority's certificate")?.pem();
         // The certificate first: a key without it would be taken for damage at the next start.
         atomic_file::write(&places.ca_certificate(), certificate_pem.as_bytes(), 0o644)
             .context("cannot write the authority's certificate")?;
@@ -113,7 +106,7 @@ impl Ca {
             params.subject_alt_names.push(SanType::DnsName(Ia5String::try_from(name.as_str())?));
         }
         params.subject_alt_names.extend(names.addresses.iter().copied().map(SanType::IpAddress));
-        valid_for(&mut params, LEAF_VALID_DAYS);
+        valid_for(&mut params, OffsetDateTime::now_utc(), LEAF_VALID_DAYS);
         let leaf = params.signed_by(&key, &self.issuer).context("cannot sign the gateway's certificate")?;
         Ok(Leaf {
             certificate_pem: leaf.pem() + &self.certificate_pem,
@@ -170,8 +163,20 @@ fn named(common_name: &str) -> DistinguishedName {
     name
 }
 
-fn valid_for(params: &mut CertificateParams, days: i64) {
-    let now = OffsetDateTime::now_utc();
+/// The authority's certificate, if it is made now.
+fn authority(now: OffsetDateTime) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(&format!("Nabi CA of {}", host_name()));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    valid_for(&mut params, now, CA_VALID_DAYS);
+    // The clock may be ahead, and the authority is made once.
+    let early = OffsetDateTime::UNIX_EPOCH + Duration::days(CA_VALID_FROM_DAYS);
+    params.not_before = params.not_before.min(early);
+    params
+}
+
+fn valid_for(params: &mut CertificateParams, now: OffsetDateTime, days: i64) {
     params.not_before = now - Duration::days(CLOCK_SLACK_DAYS);
     params.not_after = now + Duration::days(days);
 }
@@ -200,6 +205,14 @@ mod tests {
         assert_eq!(open(), open());
         let key = folder.path().join("supervisor/ca-key.pem");
         assert_eq!(fs::metadata(key).expect("key").permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_authority_made_by_a_clock_that_is_wrong_is_valid_when_it_is_set() {
+        let day = |days| OffsetDateTime::UNIX_EPOCH + Duration::days(days);
+        let made_on = |days| authority(day(days)).not_before;
+        assert_eq!(made_on(CA_VALID_FROM_DAYS + 9000), day(CA_VALID_FROM_DAYS), "a clock ahead");
+        assert!(made_on(400) < day(400), "a clock behind, still so");
     }
 
     #[test]

@@ -134,3 +134,23 @@ fn engine_of_self_test(now: &Snapshot) -> Option<&Published> {
     let found = now.engines.iter().find(|(name, ..)| name.as_str() == SELF_TEST_MODEL);
     found.map(|(.., published)| published)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch::Launcher;
+
+    #[tokio::test]
+    async fn a_self_test_that_passed_is_not_made_again_for_a_start() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let places = Places::open(folder.path(), &folder.path().join("run"), Launcher::Child).expect("places");
+        let health = Health::new(Arc::new(places), None);
+        let now = Snapshot { engines: vec![], aliases: vec![] };
+        let of_start = async || health.facts(&now).await.expect("facts").self_test;
+        assert!(matches!(of_start().await, SelfTest::Failed { .. }), "there is no model for it");
+        health.outcome.send_replace(SelfTest::Passed { tokens: 8 });
+        assert_eq!(of_start().await, SelfTest::Passed { tokens: 8 });
+        // Asked for, it is made.
+        assert!(matches!(health.self_test(&now).await, SelfTest::Failed { .. }));
+    }
+}

@@ -256,6 +256,16 @@ mod tests {
     }
 
     #[test]
+    fn what_an_engine_left_and_cannot_be_removed_does_not_stop_the_supervisor() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let prefixes = folder.path().join("cache/prefixes");
+        fs::create_dir_all(&prefixes).expect("made");
+        // Root may remove any folder: a file, which none is, stands for one that resists.
+        fs::write(prefixes.join("tiny"), "no folder").expect("written");
+        Places::open(folder.path(), &folder.path().join("run"), Launcher::Child).expect("places");
+    }
+
+    #[test]
     fn on_the_appliance_the_folders_stay_as_the_image_made_them() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let run = folder.path().join("run");

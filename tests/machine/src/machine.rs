@@ -116,6 +116,15 @@ impl Machine {
         self.qmp.execute("set_link", json!({"name": NETWORK, "up": plugged})).map(drop)
     }
 
+    /// Presses a key of its keyboard, by QEMU's name for it: `sleep`.
+    ///
+    /// # Errors
+    /// When QEMU knows no such key.
+    pub fn press(&mut self, key: &str) -> Result<()> {
+        let keys = json!([{"type": "qcode", "data": key}]);
+        self.qmp.execute("send-key", json!({"keys": keys})).map(drop)
+    }
+
     /// Writes all packets from now on into a file, for [`crate::packets`].
     ///
     /// # Errors

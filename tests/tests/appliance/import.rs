@@ -15,7 +15,7 @@ use crate::{TINY, argument, tiny};
 const LARGE_BYTES: u64 = 1 << 30;
 
 /// A good model that takes its time to copy: a hole of zeros.
-fn write_large(path: &Path) {
+pub(crate) fn write_large(path: &Path) {
     let elements = LARGE_BYTES / 4;
     let header = Gguf::of("llama").tensor("token_embd.weight", &[64, elements / 64], 0, &[]).build();
     fs::write(path, &header).expect("written");

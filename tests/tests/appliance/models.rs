@@ -173,9 +173,9 @@ fn a_file_that_changed_after_its_import_is_found_and_not_served() {
     let end = stored.metadata().expect("readable").len();
     stored.write_all_at(b"bit rot", end - 100).expect("written");
 
-    for verb in ["serve", "verify"] {
-        let said = state.fails(&["model", verb, TINY]);
-        assert!(said.contains("model.gguf") && said.contains("import it again"), "{verb}: {said}");
+    for verb in [&["model", "serve", TINY], &["model", "verify", TINY], &import[..]] {
+        let said = state.fails(verb);
+        assert!(said.contains("model.gguf") && said.contains("import it again"), "{verb:?}: {said}");
     }
     state.done(&["model", "remove", TINY]);
     state.done(&import);

@@ -4,14 +4,19 @@
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
-use nabi_tests::appliance::State;
+use nabi_tests::appliance::{State, process, wait_for};
 use nabi_tests::programs::program;
 use serde_json::Value;
 
+use crate::import::write_large;
 use crate::{TINY, argument, serve_tiny, tiny};
 
 /// A session of a client that asks for this, or for nothing.
 fn session(state: &State, line: Option<&str>) -> Output {
+    session_command(state, line).output().expect("nabi runs")
+}
+
+fn session_command(state: &State, line: Option<&str>) -> Command {
     let nabi = program("nabi");
     let forced = format!(
         "{} --state {} ssh --media {}",
@@ -22,7 +27,7 @@ fn session(state: &State, line: Option<&str>) -> Output {
     let mut shell = Command::new(nabi);
     shell.args(["-c", &forced]).env_clear().stdin(Stdio::null());
     shell.envs(line.map(|line| ("SSH_ORIGINAL_COMMAND", line)));
-    shell.output().expect("nabi runs")
+    shell
 }
 
 fn text(bytes: Vec<u8>) -> String {
@@ -61,6 +66,25 @@ fn models_come_over_ssh_from_attached_media_alone() {
     let imported = session(&state, Some(&format!("model import STICK/tiny.gguf --name {TINY}")));
     assert!(imported.status.success(), "{imported:?}");
     assert_eq!(state.models(), [TINY]);
+}
+
+/// sshd sends no signal to a session without a terminal: its pipes are closed.
+#[test]
+fn what_nobody_reads_any_more_is_interrupted() {
+    let state = State::empty();
+    let up = state.up(&[]);
+    fs::create_dir_all(state.path("media/STICK")).expect("a stick");
+    write_large(&state.path("media/STICK/large.gguf"));
+    let mut import = session_command(&state, Some("model import STICK/large.gguf"));
+    let mut import = import.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("nabi runs");
+    let worker = wait_for("the import runs", || {
+        let mut children = process::children(up.supervisor_pid()).into_iter();
+        children.find(|&child| process::name(child) == "nabi-import")
+    });
+    drop(import.stdout.take());
+    assert_eq!(import.wait().expect("it ends").code(), Some(70));
+    wait_for("the import ends", || (!process::runs(worker)).then_some(()));
+    assert!(state.models().is_empty(), "it was interrupted");
 }
 
 #[test]

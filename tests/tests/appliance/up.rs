@@ -66,6 +66,23 @@ fn a_second_start_imports_nothing() {
 }
 
 #[test]
+fn why_the_supervisor_does_not_run_is_what_verbs_say() {
+    let state = State::empty();
+    drop(state.up(&[]));
+    let ca = state.path("ca.pem");
+    let whole = fs::read(&ca).expect("the CA");
+    fs::write(&ca, "no certificate").expect("written");
+    let reason = "the certificate authority is damaged";
+    let said = state.up_fails(&[]);
+    assert!(said.contains(reason), "{said}");
+    let said = state.fails(&["status"]);
+    assert!(said.contains("the supervisor cannot run: ") && said.contains(reason), "{said}");
+    fs::write(&ca, whole).expect("written");
+    let _up = state.up(&[]);
+    state.status();
+}
+
+#[test]
 fn a_port_in_use_is_named_with_the_way_out() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("its address").to_string();

@@ -13,6 +13,7 @@ mod launcher;
 mod network;
 mod power;
 mod quiet;
+mod settings;
 mod slots;
 mod sticks;
 mod story;
