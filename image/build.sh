@@ -33,7 +33,8 @@ stage=$cache/stage
 step "Debian and the image"
 # In memory where there is enough: a third of the time.
 workspace=$cache/workspace
-[ "$(df --output=avail -B1G /dev/shm 2>/dev/null | tail -n 1)" -lt 4 ] || workspace=/dev/shm/nabi-image
+[ "$(df --output=avail -B1G /dev/shm 2>/dev/null | tail -n 1)" -lt 4 ] ||
+    workspace=/dev/shm/nabi-image-$(cksum <<<"$cache" | cut -d' ' -f1)
 rm -rf "$out" "$workspace"
 mkdir -p "$out" "$workspace" "$cache"/{packages,mkosi}
 trap 'rm -rf "$workspace"' EXIT

@@ -222,10 +222,15 @@ drop_cache() {
 # Each disk is told from others by the identifiers of its table and of the boot loader's partition; those of
 # an image are the same on all.
 name_disk() {
-    local random=/proc/sys/kernel/random/uuid
+    local random=/proc/sys/kernel/random/uuid id
+    id=$(<$random)
     { sfdisk --quiet --no-tell-kernel --disk-id "$device" "$(<$random)" &&
-        sfdisk --quiet --no-tell-kernel --part-uuid "$device" "$fat_number" "$(<$random)"; } >"$work/said" 2>&1 ||
+        sfdisk --quiet --no-tell-kernel --part-uuid "$device" "$fat_number" "$id"; } >"$work/said" 2>&1 ||
         refuse "cannot write identifiers to the partition table: $(said)"
+    drop_cache
+    { sfdisk --verify "$device" >"$work/said" 2>&1 &&
+        [ "$(sfdisk --part-uuid "$device" "$fat_number" 2>"$work/said" | tr A-F a-f)" = "$id" ]; } ||
+        refuse "the partition table was not written as it should be: the disk is failing, use another one"
 }
 
 # Without mounting: a file system within the disk, at its partition's offset.

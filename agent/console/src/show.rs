@@ -4,7 +4,7 @@ mod boot;
 mod media;
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 use nabi_domain::{ModelFormat, ModelSummary, UnfinishedModel, UnfinishedWork};
 use nabi_wire::action::KeyScope;
@@ -13,6 +13,8 @@ use nabi_wire::reply::{
     Alias, DamagedModel, EngineFigures, EngineStatus, ListedModel, ProcessState, Progress, Reply, Status,
     Unit,
 };
+
+use crate::say;
 
 /// One line on standard error that is written over while something goes on.
 #[derive(Default)]
@@ -27,9 +29,9 @@ impl ProgressLine {
             return;
         }
         if std::io::stderr().is_terminal() {
-            tell(&format!("\r\x1b[K{text}"));
+            say(&format!("\r\x1b[K{text}"));
         } else if self.is_milestone(progress) {
-            tell(&format!("{text}\n"));
+            say(&format!("{text}\n"));
         }
         self.last = text;
     }
@@ -42,15 +44,9 @@ impl ProgressLine {
 
     pub(crate) fn end(&mut self) {
         if !std::mem::take(&mut self.last).is_empty() && std::io::stderr().is_terminal() {
-            tell("\r\x1b[K");
+            say("\r\x1b[K");
         }
     }
-}
-
-/// Nobody may read it any more.
-fn tell(text: &str) {
-    let mut stderr = std::io::stderr();
-    let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
 }
 
 fn progress(progress: &Progress) -> String {

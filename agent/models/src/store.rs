@@ -122,13 +122,16 @@ impl Store {
     pub fn unfinished(&self) -> Result<Vec<UnfinishedModel>, StoreError> {
         let io = |source| StoreError::Io { path: self.path.clone(), source };
         let mut unfinished = Vec::new();
-        for entry in fs::read_dir(&self.path).map_err(io)?.take(2 * MODELS_MAX) {
+        for entry in fs::read_dir(&self.path).map_err(io)? {
             let entry = entry.map_err(io)?;
             let file = entry.file_name();
             let of = |prefix, work| Some((file.to_str()?.strip_prefix(prefix)?.parse().ok()?, work));
             let what = of(PARTIAL_PREFIX, UnfinishedWork::Import)
                 .or_else(|| of(REMOVED_PREFIX, UnfinishedWork::Removal));
             let Some((name, work)) = what else { continue };
+            if unfinished.len() == MODELS_MAX {
+                return Err(StoreError::TooMany { path: self.path.clone() });
+            }
             unfinished.push(UnfinishedModel { name, work, bytes: space(&entry.path()) });
         }
         unfinished.sort_by(|a, b| a.name.cmp(&b.name));

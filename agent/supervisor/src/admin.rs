@@ -77,7 +77,7 @@ async fn one_action(stream: UnixStream, admin: Admin) -> Result<()> {
     // Who only looks whether somebody answers asks for nothing.
     let Some(action) = requests.next().await else { return Ok(()) };
     let action = action?;
-    // The operator who closes the connection interrupts the action.
+    // The operator who closes the connection interrupts the action. What is served on trial goes on.
     let outcome = tokio::select! {
         outcome = admin.act(action, &mut answers) => outcome,
         _ = requests.next() => return Ok(()),
@@ -197,60 +197,31 @@ impl Admin {
         Ok(Reply::Models { stored, damaged, unfinished: store.unfinished()? })
     }
 
-    /// Serves a model, and tells how far it is until its first token. That goes on, to its end, where the
-    /// operator leaves.
+    /// Serves a model, and waits for its first token. The core leaves one that gives none as it was.
     async fn serve(&self, name: ModelName, settings: ServeSettings, answers: &mut Answers) -> Result<Reply> {
-        let serving = self.ask(|answer| Request::Serve(name.clone(), settings, answer)).await??;
-        let mut published = serving.published.clone();
-        let mut settled = tokio::spawn(self.clone().settle(name.clone(), serving));
-        loop {
-            let state = published.borrow_and_update().state.clone();
-            if let ProcessState::Starting { loaded_permille, .. } = state {
-                let (what, done) = (format!("loading {name}"), u64::from(loaded_permille));
-                let progress = Progress { what, done, total: 1000, unit: Unit::Permille };
-                answers.send(Answer::Progress(progress)).await?;
-            }
-            tokio::select! {
-                outcome = &mut settled => return outcome.context("serving was given up")?,
-                Ok(()) = published.changed() => {}
-            }
-        }
-    }
-
-    /// Waits for a model's first token. One that cannot be served is not kept.
-    async fn settle(self, name: ModelName, serving: Serving) -> Result<Reply> {
-        let mut published = serving.published.clone();
+        let Serving { mut published, before, settings } =
+            self.ask(|answer| Request::Serve(name.clone(), settings, answer)).await??;
         loop {
             let now = published.borrow_and_update().clone();
             match &now.state {
                 ProcessState::Ready { .. } => {
                     // The next request must find it.
                     self.in_use(self.ask(Request::Publish).await?).await?;
-                    return Ok(Reply::Serving(engine::status(name, serving.settings, now).await));
+                    return Ok(Reply::Serving(engine::status(name, settings, now).await));
                 }
-                ProcessState::Starting { .. } => {}
+                ProcessState::Starting { loaded_permille, .. } => {
+                    let (what, done) = (format!("loading {name}"), u64::from(*loaded_permille));
+                    let progress = Progress { what, done, total: 1000, unit: Unit::Permille };
+                    answers.send(Answer::Progress(progress)).await?;
+                }
                 ProcessState::Refused { reason } | ProcessState::Waiting { reason, .. } => {
-                    let rest = self.as_before(&name, &serving).await?;
+                    let is_back = before.is_some_and(|before| before != settings);
+                    let rest = if is_back { " with these settings, and is served as before" } else { "" };
                     bail!("{name} cannot be served{rest}: {reason}");
                 }
                 ProcessState::Stopping => bail!("{name} is being stopped"),
             }
             published.changed().await.context("the engine was stopped")?;
-        }
-    }
-
-    /// What could not be served is left as it was: not served, or with the settings from before.
-    async fn as_before(&self, name: &ModelName, serving: &Serving) -> Result<&'static str> {
-        match serving.before {
-            None => {
-                self.ask(|answer| Request::Stop(name.clone(), answer)).await??;
-                Ok("")
-            }
-            Some(before) if before == serving.settings => Ok(""),
-            Some(before) => {
-                self.ask(|answer| Request::Revert(name.clone(), before, answer)).await??;
-                Ok(" with these settings, and is served as before")
-            }
         }
     }
 

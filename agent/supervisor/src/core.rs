@@ -35,10 +35,9 @@ const UNKNOWN_MS_MAX: u64 = 10_000;
 /// What connections on the admin socket ask of the core. Each is answered at once.
 pub(crate) enum Request {
     Snapshot(oneshot::Sender<Snapshot>),
-    /// With what the operator now sets, beside what was set before.
+    /// With what the operator now sets, beside what was set before. What gives no first token is left as it
+    /// was, whether or not the operator waits for it.
     Serve(ModelName, ServeSettings, oneshot::Sender<Result<Serving>>),
-    /// Serve it with exactly these settings.
-    Revert(ModelName, ServeSettings, oneshot::Sender<Result<Serving>>),
     /// The generation of configuration from which on it is unknown to the gateway.
     Stop(ModelName, oneshot::Sender<Result<u64>>),
     /// A model was stored: serves it if the site file wants that, or if it is served but was not there.
@@ -88,6 +87,9 @@ pub(crate) struct Core {
     site: Site,
     /// The self-test's among them.
     engines: BTreeMap<ModelName, Engine>,
+    /// What an operator serves that gave no first token yet; with which settings it was served before, if it
+    /// was.
+    trials: BTreeMap<ModelName, Option<ServeSettings>>,
     /// The last that left of each model: the next waits for it.
     leaving: BTreeMap<ModelName, Leaving>,
     gateway: Gateway,
@@ -129,7 +131,7 @@ impl Core {
         let first = config(&ledger, &leaf, &engines, &settings, 1);
         write_config(&places, &first)?;
         let gateway = Gateway::start(places.clone(), listener, settings.drain_grace);
-        let leaving = BTreeMap::new();
+        let (trials, leaving) = (BTreeMap::new(), BTreeMap::new());
         Ok(Self {
             places,
             settings,
@@ -138,6 +140,7 @@ impl Core {
             leaf,
             site,
             engines,
+            trials,
             leaving,
             gateway,
             generation: 1,
@@ -156,10 +159,17 @@ impl Core {
         loop {
             tokio::select! {
                 request = requests.recv() => match request {
-                    Some(request) => self.take(request),
+                    Some(request) => {
+                        // Who saw how an engine is finds what follows from it.
+                        self.settle();
+                        self.take(request);
+                    }
                     None => return self,
                 },
-                Some(()) = self.changes.recv() => self.publish(),
+                Some(()) = self.changes.recv() => {
+                    self.settle();
+                    self.publish();
+                }
                 _ = leaf_check.tick() => self.renew_leaf(),
                 () = heartbeat.beat() => {}
             }
@@ -198,9 +208,8 @@ impl Core {
             Request::Snapshot(answer) => drop(answer.send(self.snapshot())),
             Request::Serve(name, settings, answer) => {
                 let before = self.ledger.served().get(&name).copied().unwrap_or_default();
-                let _ = answer.send(self.serve(name, settings.or(before)));
+                let _ = answer.send(self.serve_on_trial(name, settings.or(before)));
             }
-            Request::Revert(name, settings, answer) => drop(answer.send(self.serve(name, settings))),
             Request::Stop(name, answer) => drop(answer.send(self.stop(&name))),
             Request::Stored(name) => self.stored(&name),
             Request::Publish(answer) => {
@@ -225,6 +234,43 @@ impl Core {
             (name.clone(), engine.settings, engine.published.borrow().clone())
         };
         Snapshot { engines: self.engines.iter().map(published).collect(), aliases: self.ledger.aliases() }
+    }
+
+    fn serve_on_trial(&mut self, name: ModelName, settings: ServeSettings) -> Result<Serving> {
+        let now = self.engines.get(&name).map(|engine| engine.settings);
+        // What is itself on trial is nothing to go back to.
+        let before = self.trials.get(&name).copied().unwrap_or(now);
+        let serving = Serving { before, ..self.serve(name.clone(), settings)? };
+        self.trials.insert(name, before);
+        Ok(serving)
+    }
+
+    /// Ends the trials that have come to an end: what cannot be served is left as it was.
+    fn settle(&mut self) {
+        let mut failed = Vec::new();
+        self.trials.retain(|name, before| match self.engines.get(name) {
+            None => false,
+            Some(engine) => match &engine.published.borrow().state {
+                ProcessState::Starting { .. } | ProcessState::Stopping => true,
+                ProcessState::Ready { .. } => false,
+                ProcessState::Refused { reason } | ProcessState::Waiting { reason, .. } => {
+                    tracing::warn!(model = %name, reason, "gave no first token: is left as it was before");
+                    if *before != Some(engine.settings) {
+                        failed.push((name.clone(), *before));
+                    }
+                    false
+                }
+            },
+        });
+        for (name, before) in failed {
+            let left = match before {
+                None => self.stop(&name).map(drop),
+                Some(before) => self.serve(name.clone(), before).map(drop),
+            };
+            if let Err(error) = left {
+                tracing::error!(model = %name, "cannot be left as it was before: {error:#}");
+            }
+        }
     }
 
     fn serve(&mut self, name: ModelName, settings: ServeSettings) -> Result<Serving> {

@@ -1,5 +1,7 @@
 //! How a model is served: what the operator sets is used, shown, kept, and refused where it cannot be.
 
+use std::fs;
+
 use nabi_tests::appliance::State;
 use serde_json::{Value, json};
 
@@ -32,6 +34,23 @@ fn settings_are_used_kept_and_changed_by_serving_again() {
     state.engine_pid(TINY);
     assert_eq!(card(&state), (3.into(), 1024.into()));
     drop(up);
+}
+
+#[test]
+fn settings_under_which_no_token_comes_give_way_to_those_from_before() {
+    let state = State::empty();
+    let up = serve_tiny(&state, &["--sequences", "2"]);
+    let (file, away) = (state.path("models").join(TINY).join("model.gguf"), state.path("away"));
+    fs::rename(&file, &away).expect("taken away");
+    for sequences in ["3", "4"] {
+        let said = state.fails(&["model", "serve", TINY, "--sequences", sequences]);
+        assert!(said.contains("is served as before") && said.contains("model.gguf"), "{said}");
+        assert_eq!(state.status()["engines"][0]["settings"]["sequences"], 2);
+    }
+    fs::rename(&away, &file).expect("brought back");
+    state.done(&["model", "serve", TINY]);
+    assert_eq!(card(&state).0, 2);
+    up.client().say(TINY, "hello", json!({"max_tokens": 3})).text();
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn a_disk_is_written_read_back_and_set_up() {
     let of_image = image.identifiers();
     let first = disk.identifiers();
     assert!(first[..2].iter().all(|own| !of_image.contains(own)), "{first:?} of {of_image:?}");
-    assert_eq!(first[2..], of_image[2..], "a root is found by what it holds");
+    assert_eq!(first[2..], of_image[2..], "the rest is the image's");
 
     // Again, over what is there, by hand: the old set-up does not stay.
     let other = disk.file("other.toml", &format!("admin_keys = ['{}']\n", KEY.trim_end()));
