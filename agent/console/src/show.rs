@@ -299,7 +299,10 @@ mod tests {
         assert_eq!(models(damaged, vec![]), "damaged bad: no manifest\n");
         let half = UnfinishedModel { name: name("v3"), work: UnfinishedWork::Import, bytes: 7_000_000 };
         let half = models(vec![], vec![half]);
-        assert!(half.starts_with("partly  v3: 7.0 MB of an import") && half.contains("model remove v3"), "{half}");
+        assert!(
+            half.starts_with("partly  v3: 7.0 MB of an import") && half.contains("model remove v3"),
+            "{half}"
+        );
         let none = models(vec![], vec![]);
         assert!(none.contains("nabi model import PATH"), "{none}");
         let alias = Alias { name: name("chat"), model: name("v2") };

@@ -143,7 +143,8 @@ mod tests {
     #[tokio::test]
     async fn a_self_test_that_passed_is_not_made_again_for_a_start() {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let places = Places::open(folder.path(), &folder.path().join("run"), Launcher::Child).expect("places");
+        let places =
+            Places::open(folder.path(), &folder.path().join("run"), Launcher::Child).expect("places");
         let health = Health::new(Arc::new(places), None);
         let now = Snapshot { engines: vec![], aliases: vec![] };
         let of_start = async || health.facts(&now).await.expect("facts").self_test;
