@@ -130,8 +130,9 @@ async fn run(arguments: Arguments) -> Result<()> {
         self_test: arguments.self_test.clone(),
         wishes: site.serve,
     };
-    let admin_listener = bind_shared(&places.admin_socket(), |path| UnixListener::bind(path))?;
     let core = Core::start(places.clone(), settings, listener)?;
+    // Who finds the socket finds somebody who answers.
+    let admin_listener = bind_shared(&places.admin_socket(), |path| UnixListener::bind(path))?;
     let (ask, asked) = mpsc::channel(64);
     let admin = Admin {
         core: ask,
