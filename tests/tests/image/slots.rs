@@ -14,7 +14,7 @@ const NEW: &str = "nabi_99.0.0+3.efi";
 pub(crate) const GOOD: &str = "nabi_99.0.0.efi";
 const BAD: &str = "nabi_99.0.0+0-3.efi";
 const TRIES: usize = 3;
-/// Marks a kernel whose machine is to hang: see [`hanging`].
+/// Marks a kernel whose machine is to come to nothing: see [`doing`].
 const HANG: &str = "nabi.test-hang";
 
 /// Puts a second kernel image beside the one that is there, with more arguments.
@@ -97,13 +97,22 @@ fn a_slot_that_hangs_before_its_root_is_there_is_left() -> Result<()> {
     falls_back("slot-hang-early", HANG, &hanging("/etc/initrd-release"))
 }
 
-/// A unit in the way of all others that never ends, in the marked kernel alone and where this path is.
-/// Nothing in the image hangs, so it comes by the firmware.
+#[test]
+fn a_slot_whose_systemd_crashes_is_left() -> Result<()> {
+    falls_back("slot-crash", HANG, &doing("!/etc/initrd-release", "/bin/sh -c 'kill -SEGV 1'"))
+}
+
 fn hanging(path: &str) -> Setup {
+    doing(path, "sleep infinity")
+}
+
+/// A unit in the way of all others that does this, in the marked kernel alone and where this path is.
+/// Nothing in the image does, so it comes by the firmware.
+fn doing(path: &str, command: &str) -> Setup {
     let unit = format!(
         "[Unit]\nConditionKernelCommandLine={HANG}\nConditionPathExists={path}\nDefaultDependencies=no\n\
          Before=sysinit.target\n\
-         [Service]\nType=oneshot\nTimeoutStartSec=infinity\nExecStart=sleep infinity\n"
+         [Service]\nType=oneshot\nTimeoutStartSec=infinity\nExecStart={command}\n"
     );
     let wanted = "[Unit]\nRequires=test-hang.service\nAfter=test-hang.service\n";
     let firmware_strings = vec![
