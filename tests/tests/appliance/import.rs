@@ -23,8 +23,8 @@ pub(crate) fn write_large(path: &Path) {
     file.set_len(header.len() as u64 + LARGE_BYTES).expect("a hole");
 }
 
-/// Imports that may be over before they are interrupted.
-const ATTEMPTS_MAX: u32 = 50;
+/// Work that may be over before it is interrupted is begun again so often.
+pub(crate) const ATTEMPTS_MAX: u32 = 50;
 
 #[test]
 fn an_interrupted_import_goes_on_where_it_stopped() {

@@ -12,6 +12,7 @@ use nabi_tests::appliance::{State, wait_for};
 use nabi_tests::programs::demo_model;
 use serde_json::json;
 
+use crate::import::ATTEMPTS_MAX;
 use crate::{TINY, argument, serve_tiny, tiny};
 
 #[test]
@@ -130,13 +131,18 @@ fn a_hugging_face_folder_is_kept_but_not_served() {
     assert_eq!(state.done(&["model", "verify", "DeepSeek-tiny"])["verified"]["name"], "DeepSeek-tiny");
 }
 
+/// A model whose headers are right, and which no engine can load.
+fn import_empty_llama(state: &State) {
+    let path = state.path("empty-llama.gguf");
+    fs::write(&path, Gguf::llama().build()).expect("written");
+    state.done(&["model", "import", argument(&path)]);
+}
+
 #[test]
 fn a_model_that_the_engine_cannot_load_is_not_kept_served() {
     let state = State::empty();
     let _up = state.up(&[]);
-    let path = state.path("empty-llama.gguf");
-    fs::write(&path, Gguf::llama().build()).expect("written");
-    state.done(&["model", "import", argument(&path)]);
+    import_empty_llama(&state);
     let said = state.fails(&["model", "serve", "empty-llama"]);
     assert!(said.contains("empty-llama cannot be served: "), "{said}");
     assert_eq!(state.status()["engines"], json!([]), "it is not tried again");
@@ -147,14 +153,12 @@ fn a_model_that_the_engine_cannot_load_is_not_kept_served() {
 fn a_model_that_cannot_be_loaded_is_not_kept_though_its_operator_left() {
     let state = State::empty();
     let _up = state.up(&[]);
-    let path = state.path("empty-llama.gguf");
-    fs::write(&path, Gguf::llama().build()).expect("written");
-    state.done(&["model", "import", argument(&path)]);
+    import_empty_llama(&state);
     // Until the operator leaves before the engine has refused it: as a rule, the first time.
     let mut attempts = 0;
     while !leaves_while_it_loads(&state) {
         attempts += 1;
-        assert!(attempts < 50, "it is refused before anybody could leave");
+        assert!(attempts < ATTEMPTS_MAX, "it is refused before anybody could leave");
     }
     wait_for("it is not tried again", || (state.status()["engines"] == json!([])).then_some(()));
 }
