@@ -146,3 +146,93 @@ fn log_end(finished: Result<Result<()>, tokio::task::JoinError>) {
         Err(error) => tracing::error!("a client's task failed: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::SocketAddr;
+
+    use nabi_domain::Piece;
+    use nabi_wire::config::{KvFormat, SavedPrefixes};
+    use nabi_wire::engine::{Grammar, Refusal};
+
+    use super::*;
+    use crate::backend::{Memory, Output, Placed, Slot, StepError, Task, Work};
+
+    /// A model that never comes to be.
+    enum Never {}
+
+    impl Vocabulary for Never {
+        type Grammar = ();
+        fn encode(&self, _: &[Piece]) -> Result<Vec<u32>, Refusal> {
+            match *self {}
+        }
+        fn bytes(&self, _: u32) -> &[u8] {
+            match *self {}
+        }
+        fn literal(&self, _: u32) -> Option<&str> {
+            match *self {}
+        }
+        fn ends(&self, _: u32) -> bool {
+            match *self {}
+        }
+        fn compile(&self, _: &Grammar) -> Result<(), Refusal> {
+            match *self {}
+        }
+    }
+
+    impl Backend for Never {
+        type Grammar = ();
+        type Sequence = ();
+        fn sequence(&mut self, _: Vec<u32>, _: Task<()>) {
+            match *self {}
+        }
+        fn place(&mut self, (): ()) -> Placed {
+            match *self {}
+        }
+        fn take(&mut self, _: Slot) {
+            match *self {}
+        }
+        fn end(&mut self, _: Slot) {
+            match *self {}
+        }
+        fn step(&mut self, _: &[Work]) -> Result<Vec<Output>, StepError> {
+            match *self {}
+        }
+        fn memory(&self) -> Memory {
+            match *self {}
+        }
+    }
+
+    fn failure(name: &str, load: fn() -> Result<Loaded<Never, Never>>) -> Failure {
+        let config = EngineConfig {
+            name: "never".parse().expect("a name"),
+            model: "never.gguf".into(),
+            pack: "pack".into(),
+            context_tokens: 64,
+            sequences_max: 1,
+            threads: 1,
+            kv: KvFormat::F16,
+            queue_requests_max: 1,
+            stream_gap_ms_max: 100,
+            saved_prefixes: SavedPrefixes::default(),
+            drain_grace_ms: 0,
+        };
+        let name = format!("nabi-serve-{name}-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(name).expect("a name");
+        let listener = UnixListener::bind_addr(&address).expect("it is free");
+        run(listener, &config, move |_, _| load()).expect_err("it never loads")
+    }
+
+    /// A refusal is for the operator; after a panic another process may do better.
+    #[test]
+    fn a_model_that_is_refused_is_told_from_a_step_thread_that_panicked() {
+        let refused = failure("refused", || anyhow::bail!("no such model"));
+        assert!(
+            matches!(&refused, Failure::Refused(error) if error.to_string() == "no such model"),
+            "{refused:?}"
+        );
+        let broke = failure("broke", || panic!("as a test wants it"));
+        assert!(matches!(&broke, Failure::Broke(_)), "{broke:?}");
+    }
+}
