@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use crate::arguments::{NETWORK, Setup, USB};
@@ -106,6 +106,19 @@ impl Machine {
     /// When it is not plugged.
     pub fn unplug(&mut self, stick: &str) -> Result<()> {
         self.qmp.execute("device_del", json!({"id": stick})).map(drop)
+    }
+
+    /// How much of a plugged stick the machine has read, whoever in it did.
+    ///
+    /// # Errors
+    /// When it is not plugged.
+    pub fn bytes_read(&mut self, stick: &str) -> Result<u64> {
+        let disks = self.qmp.execute("query-blockstats", json!({}))?;
+        let node = format!("{stick}-data");
+        let mut disks = disks.as_array().into_iter().flatten();
+        let disk = disks.find(|disk| disk["node-name"] == node.as_str());
+        disk.and_then(|disk| disk["stats"]["rd_bytes"].as_u64())
+            .with_context(|| format!("{stick} is not plugged"))
     }
 
     /// Plugs or pulls the network cable.

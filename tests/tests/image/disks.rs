@@ -20,8 +20,9 @@ fn another_nabis_disk_is_neither_used_nor_written() -> Result<()> {
 
     let (computer, operator) = lab.settled_computer()?;
     let mut machine = computer.boot(&Setup::default())?;
-    machine.plug(other.disk().path())?;
+    let stick = machine.plug(other.disk().path())?;
     let mut serving = lab::answering(machine, &computer, &operator)?;
+    ensure!(serving.machine.bytes_read(&stick)? > 0, "the machine has not looked at the other disk");
     ensure!(serving.ca != used.ca, "it took the other disk's state");
     lab::check_answers(&mut serving, &operator)?;
     serving.machine.power_off()?;

@@ -13,6 +13,8 @@ const KERNELS: &str = "/EFI/Linux";
 const NEW: &str = "nabi_99.0.0+3.efi";
 pub(crate) const GOOD: &str = "nabi_99.0.0.efi";
 const BAD: &str = "nabi_99.0.0+0-3.efi";
+/// The same after one more start.
+const USED_UP: &str = "nabi_99.0.0+0-4.efi";
 const TRIES: usize = 3;
 /// Marks a kernel whose machine is to come to nothing: see [`doing`].
 const HANG: &str = "nabi.test-hang";
@@ -50,6 +52,47 @@ fn falls_back(story: &str, arguments: &str, setup: &Setup) -> Result<()> {
     serving.machine.power_off()?;
     let kernels = kernels(&computer)?;
     ensure!(kernels.iter().any(|kernel| kernel == BAD), "after {TRIES} tries there are {kernels:?}");
+    Ok(())
+}
+
+/// Starting again would only keep the operator from mending it; and a start that serves is kept even so.
+#[test]
+fn with_nothing_to_go_back_to_a_slot_that_does_not_serve_stays_up() -> Result<()> {
+    let lab = Lab::new("slot-last")?;
+    let (computer, operator) = lab.settled_computer()?;
+    let good = lab.file("good.efi");
+    let bad = lab.file("bad.efi");
+    on_esp(computer.disk(), |esp| {
+        let kernels = esp.list(KERNELS)?;
+        let [only] = &kernels[..] else { anyhow::bail!("not one kernel image: {kernels:?}") };
+        esp.read(&format!("{KERNELS}/{only}"), &good)?;
+        fs::write(&bad, with_more_arguments(fs::read(&good)?, "systemd.mask=nabi-gateway.service")?)?;
+        esp.remove(&format!("{KERNELS}/{only}"))?;
+        esp.write(&bad, &format!("{KERNELS}/{BAD}"))
+    })?;
+
+    let mut machine = computer.boot(&Setup::default())?;
+    machine.wait_for("not within .* s: an answer over TLS")?;
+    let status = lab::verb(&operator, "status")?;
+    ensure!(status["status"]["ready"] == false, "it serves although it cannot: {status}");
+    let starts = |machine: &mut nabi_machine::Machine| {
+        let lines = machine.console().lines().iter();
+        lines.filter(|line| line.text.contains(FIRMWARE_STARTS)).count()
+    };
+    ensure!(starts(&mut machine) == 1, "{} starts instead of one", starts(&mut machine));
+    machine.power_off()?;
+
+    // The boot loader counted this try too.
+    on_esp(computer.disk(), |esp| {
+        let kernels = esp.list(KERNELS)?;
+        ensure!(kernels == [USED_UP], "after one more try there are {kernels:?}");
+        esp.write(&good, &format!("{KERNELS}/{USED_UP}"))
+    })?;
+    let mut serving = lab::check_serves(&computer, &operator, &Setup::default())?;
+    serving.machine.wait_for(lab::KEPT)?;
+    serving.machine.power_off()?;
+    let kernels = kernels(&computer)?;
+    ensure!(kernels == [GOOD], "after a good boot there are {kernels:?}");
     Ok(())
 }
 
