@@ -1,5 +1,7 @@
 //! What a computer says of itself: the memory in use, and what its start spent time on. Units that
-//! print it to the serial line come by the firmware; the image is as it is.
+//! print it to a second serial line come by the firmware; the image is as it is.
+
+use std::fs;
 
 use anyhow::{Context as _, Result};
 use nabi_machine::{Setup, credential};
@@ -20,9 +22,15 @@ const BYTES_PER_MB: f64 = 1e6;
 
 /// Boots once more, and reads what it prints.
 pub(crate) fn rows(appliance: &Appliance) -> Result<Vec<Row>> {
-    let mut machine = appliance.computer()?.boot(&printing())?;
-    machine.wait_for(&format!("{MARK}end$"))?;
-    let lines: Vec<&str> = machine.console().lines().iter().map(|line| line.text.trim()).collect();
+    let folder = tempfile::tempdir().context("no temporary folder")?;
+    let serial = folder.path().join("serial");
+    let mut machine =
+        appliance.computer()?.boot(&Setup { second_serial: Some(serial.clone()), ..printing() })?;
+    let told = machine.wait_until("what the computer says of itself", || {
+        let told = fs::read_to_string(&serial).ok()?;
+        told.lines().any(|line| line == format!("{MARK}end")).then_some(told)
+    })?;
+    let lines: Vec<&str> = told.lines().map(str::trim).collect();
     let mut rows = vec![
         MEMORY.alone(&[memory_mb(part(&lines, "before"))?]),
         MEMORY_SERVING.alone(&[memory_mb(part(&lines, "serving"))?]),
@@ -35,13 +43,12 @@ pub(crate) fn rows(appliance: &Appliance) -> Result<Vec<Row>> {
 }
 
 fn printing() -> Setup {
-    // A line of another's that has no end yet must not swallow a mark.
-    let mark = |name: &str| format!("ExecStart=echo \"\\n{MARK}{name}\"\n");
+    let mark = |name: &str| format!("ExecStart=echo {MARK}{name}\n");
     let print = |name: &str, command: &str| {
         format!("{}ExecStart={command}\n{}", mark(name), mark(&format!("end-of-{name}")))
     };
-    // Names are whole in wide lines.
-    let service = "[Service]\nType=oneshot\nEnvironment=COLUMNS=300\nStandardOutput=file:/dev/ttyS0\n";
+    // The first serial line is the console, in whose lines others write too. Names are whole in wide lines.
+    let service = "[Service]\nType=oneshot\nEnvironment=COLUMNS=300\nStandardOutput=file:/dev/ttyS1\n";
     let before = format!(
         "[Unit]\nAfter=nabi-setup.service ssh.service systemd-networkd.service systemd-resolved.service\n\
          Before=nabi-supervisor.service\n{service}{}",

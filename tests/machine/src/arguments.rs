@@ -39,6 +39,8 @@ pub struct Setup {
     /// Strings of its firmware (SMBIOS type 11), by which systemd takes credentials: only for
     /// benchmarks and for faults that nothing else could cause.
     pub firmware_strings: Vec<String>,
+    /// The file that gets what it writes to a second serial line, which nothing of its own uses.
+    pub second_serial: Option<PathBuf>,
 }
 
 /// A firmware string by which systemd takes a credential.
@@ -68,6 +70,10 @@ pub(crate) fn driven(parts: &Parts<'_>, setup: &Setup, control: &Path) -> Comman
     let mut qemu = Command::new("setpriv");
     qemu.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]).args(computer(parts, setup));
     qemu.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
+    if let Some(file) = &setup.second_serial {
+        qemu.arg("-chardev").arg(with_path("file,id=second,path=", file, ""));
+        qemu.args(["-serial", "chardev:second"]);
+    }
     qemu.arg("-qmp").arg(with_path("unix:", control, ",server=on,wait=off"));
     qemu
 }
