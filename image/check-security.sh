@@ -12,7 +12,7 @@ exposure_max=20
 whole=$(mktemp -d)
 trap 'rm -rf "$whole"' EXIT
 
-for unit in nabi-gateway nabi-engine@ nabi-import@; do
+for unit in nabi-gateway nabi-engine@ nabi-import@ nabi-probe@; do
     {
         printf '[Service]\nExecStart=/bin/true\n'
         cat "$units/$unit.service.d/10-sandbox.conf"

@@ -14,7 +14,7 @@ import sys
 import tarfile
 import uuid
 
-PROGRAMS = ["nabi-console", "nabi-supervisor", "nabi-gateway", "nabi-engine-llama", "nabi-import", "nabi-setup"]
+PROGRAMS = ["nabi-console", "nabi-supervisor", "nabi-gateway", "nabi-engine-llama", "nabi-import", "nabi-probe", "nabi-setup"]
 LARGEST = 10
 # Of mkosi.finalize: the root's files, each with its size in bytes and its path after a tab.
 FILES = "files.tsv"

@@ -5,8 +5,8 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(dirname "$here")
 stage=$1 epoch=$2
-programs=(nabi nabi-supervisor nabi-gateway nabi-engine-llama nabi-import nabi-setup)
-packages=(-p nabi-console -p nabi-supervisor -p nabi-gateway -p nabi-engine-llama -p nabi-import -p nabi-setup)
+programs=(nabi nabi-supervisor nabi-gateway nabi-engine-llama nabi-import nabi-probe nabi-setup)
+packages=(-p nabi-console -p nabi-supervisor -p nabi-gateway -p nabi-engine-llama -p nabi-import -p nabi-probe -p nabi-setup)
 target=${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/nabi/target}
 
 # Where libraries lie must not show in the bits; our own files are named from the checkout's root anyhow.

@@ -30,23 +30,25 @@ struct Target {
 }
 
 /// What each crate may import of ours, for what is shipped.
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
+const MAY_IMPORT: [(&str, &[&str]); 14] = [
     ("nabi-domain", &[]),
     ("nabi-llama-sys", &[]),
     ("nabi-wire", &["nabi-domain"]),
     ("nabi-models", &["nabi-domain"]),
     ("nabi-prompt", &["nabi-domain"]),
+    ("nabi-hardware", &["nabi-domain"]),
     ("nabi-engine", &["nabi-domain", "nabi-wire", "nabi-models"]),
     ("nabi-engine-llama", &["nabi-domain", "nabi-wire", "nabi-models", "nabi-engine", "nabi-llama-sys"]),
     ("nabi-supervisor", &["nabi-domain", "nabi-wire", "nabi-models"]),
     ("nabi-gateway", &["nabi-domain", "nabi-wire", "nabi-prompt"]),
     ("nabi-import", &["nabi-domain", "nabi-wire", "nabi-models"]),
+    ("nabi-probe", &["nabi-domain", "nabi-wire", "nabi-hardware"]),
     ("nabi-setup", &["nabi-domain", "nabi-wire", "nabi-models"]),
     ("nabi-console", &["nabi-domain", "nabi-wire"]),
 ];
 
 /// Crates of the tests: nothing shipped may import them.
-const TESTS: [&str; 8] = [
+const TESTS: [&str; 9] = [
     "nabi-tests",
     "nabi-bench",
     "nabi-fuzz",
@@ -54,6 +56,7 @@ const TESTS: [&str; 8] = [
     "nabi-makers",
     "nabi-soak",
     "nabi-stub-engine",
+    "nabi-stub-nvml",
     "nabi-model-corpus",
 ];
 

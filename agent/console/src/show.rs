@@ -1,6 +1,7 @@
 //! Replies and progress as text. Pure but for the progress line.
 
 mod boot;
+mod hardware;
 mod media;
 
 use std::fmt::Write as _;
@@ -108,6 +109,8 @@ pub(crate) fn reply(reply: &Reply) -> String {
         }
         Reply::Revoked(name) => format!("the key {name} is refused from now on\n"),
         Reply::Media(found) => media::media(found),
+        Reply::Hardware(machine) => hardware::hardware(machine),
+        Reply::Recording(recording) => hardware::recording(recording),
         Reply::SelfTest(outcome) => boot::self_test(outcome),
         Reply::Boot(facts) => boot::boot(facts),
         // Alone, so that `ca > ca.pem` is what it says: see `aside`.

@@ -162,6 +162,8 @@ mod tests {
             ("ca", act(Action::Ca, false)),
             ("media list", act(Action::Media(MediaAction::List), false)),
             ("self-test", act(Action::SelfTest, false)),
+            ("hardware", act(Action::Hardware { record: false }, false)),
+            ("hardware --record", act(Action::Hardware { record: true }, false)),
             (
                 "key add ministry",
                 act(Action::Key(KeyAction::Add { name: name(), scope: KeyScope::Inference }), false),

@@ -47,6 +47,12 @@ pub(crate) struct Up {
     /// The folder in which sticks and disks appear
     #[arg(long)]
     media: Option<PathBuf>,
+    /// Take the machine for another: a recording, or the root folder of one
+    #[arg(long)]
+    hardware_root: Option<PathBuf>,
+    /// NVIDIA's library, if not this machine's
+    #[arg(long, hide = true)]
+    nvidia_library: Option<PathBuf>,
     /// The folder of the self-test model, as `nabi-make-model self-test` makes it
     #[arg(long)]
     self_test: Option<PathBuf>,
@@ -96,7 +102,13 @@ impl Up {
         let mut command = Command::new(own.with_file_name("nabi-supervisor"));
         command.arg("--state").arg(state).arg("--run").arg(run).arg("--listen").arg(&self.listen);
         command.arg("--pack").arg(&self.pack).arg("--drain-grace-ms").arg(self.drain_grace_ms.to_string());
-        for (option, folder) in [("--media", &self.media), ("--self-test", &self.self_test)] {
+        let folders = [
+            ("--media", &self.media),
+            ("--hardware-root", &self.hardware_root),
+            ("--nvidia-library", &self.nvidia_library),
+            ("--self-test", &self.self_test),
+        ];
+        for (option, folder) in folders {
             command.args(folder.iter().flat_map(|folder| [option.as_ref(), folder.as_os_str()]));
         }
         // Of its own group, so that Ctrl-C comes to us alone.

@@ -1,6 +1,7 @@
 //! What an appliance is and decides. Pure: no I/O, no clock, nothing of ours imported.
 
 pub mod boot;
+pub mod hardware;
 pub mod literal;
 pub mod media;
 pub mod model;

@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use nabi_wire::import::{ImportEvent, write_event};
+use nabi_wire::frame;
+use nabi_wire::import::ImportEvent;
 
 use crate::error::ImportError;
 
@@ -23,7 +24,7 @@ impl<W: Write> Reporter<W> {
     }
 
     pub(crate) fn event(&mut self, event: &ImportEvent) -> io::Result<()> {
-        write_event(&mut self.out, event)
+        frame::write(&mut self.out, event)
     }
 
     /// Counts bytes towards a total.

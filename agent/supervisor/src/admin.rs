@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use crate::core::{GatewayView, Request, Serving, Snapshot, version};
 use crate::engine;
 use crate::engine_config::SELF_TEST_MODEL;
+use crate::hardware::Hardware;
 use crate::health::Health;
 use crate::import::{self, Work};
 use crate::logs;
@@ -43,6 +44,7 @@ pub(crate) struct Admin {
     pub(crate) address: String,
     /// The folder of attached sticks and disks.
     pub(crate) media: PathBuf,
+    pub(crate) hardware: Hardware,
     pub(crate) health: Health,
 }
 
@@ -97,6 +99,8 @@ impl Admin {
             Action::Key(action) => self.key(action).await,
             Action::Alias(action) => self.alias(action).await,
             Action::Media(MediaAction::List) => media::list(&self.places, &self.media).await,
+            Action::Hardware { record: false } => self.hardware.inventory().await,
+            Action::Hardware { record: true } => self.hardware.recording().await,
             Action::Ca => self.ask(Request::Ca).await,
             Action::SelfTest => Ok(Reply::SelfTest(self.health.self_test(&self.snapshot().await?).await)),
             Action::Boot => self.health.facts(&self.snapshot().await?).await.map(Reply::Boot),
@@ -105,7 +109,7 @@ impl Admin {
                     .context("cannot read the logs")?;
                 ensure!(
                     process.is_none() || !logs.is_empty(),
-                    "there is no such process: supervisor, gateway, import, or engine-MODEL"
+                    "there is no such process: supervisor, gateway, import, probe, or engine-MODEL"
                 );
                 Ok(Reply::Logs(logs))
             }

@@ -6,14 +6,14 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
 use nabi_domain::ModelName;
-use nabi_wire::frame::{self, Reader, Writer};
+use nabi_wire::frame::Writer;
 use nabi_wire::import::ImportEvent;
 use nabi_wire::reply::{Answer, Progress, Reply, Unit};
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::net::unix::pipe::Receiver;
 
 use crate::engine_config::SELF_TEST_MODEL;
-use crate::launch::{Part, Process, Spec};
+use crate::helper;
+use crate::launch::Part;
 use crate::places::Places;
 
 /// What the store is asked for.
@@ -51,7 +51,7 @@ pub(crate) async fn run(
     if let Work::Import { source, media } = work {
         arguments.extend(["--source".as_ref(), source.as_os_str(), "--media".as_ref(), media.as_os_str()]);
     }
-    let (mut process, mut events) = start(places, Part::Import(name), arguments).await?;
+    let (mut process, mut events) = helper::start(places, Part::Import(name), arguments).await?;
     let mut last = None;
     while let Some(event) = events.next().await {
         match event.context("nabi-import speaks another version")? {
@@ -75,17 +75,4 @@ pub(crate) async fn run(
             bail!("nabi-import {}; what it copied is kept: try again", end.reason)
         }
     }
-}
-
-/// Starts `nabi-import`, which tells what it does.
-pub(crate) async fn start(
-    places: &Places,
-    part: Part<'_>,
-    arguments: Vec<&OsStr>,
-) -> Result<(Process, Reader<Receiver, ImportEvent>)> {
-    let logs = places.logs();
-    let spec = Spec { part, arguments, environment: Vec::new(), socket: None, stdout: true, logs: &logs };
-    let mut process = places.launcher().start(spec).await?;
-    let events = frame::reader(process.take_stdout()?);
-    Ok((process, events))
 }

@@ -8,8 +8,10 @@ mod engine;
 mod engine_config;
 mod first_token;
 mod gateway;
+mod hardware;
 mod health;
 mod heartbeat;
+mod helper;
 mod import;
 mod launch;
 mod ledger;
@@ -39,6 +41,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::Admin;
 use crate::core::{Core, Settings};
+use crate::hardware::Hardware;
 use crate::health::Health;
 use crate::launch::Launcher;
 use crate::logs::Log;
@@ -73,6 +76,12 @@ struct Arguments {
     /// The folder in which attached sticks and disks appear
     #[arg(long, default_value = "/run/nabi-media")]
     media: PathBuf,
+    /// The root folder below which the machine is read; another, or a recording, is another machine
+    #[arg(long, default_value = "/")]
+    hardware_root: PathBuf,
+    /// NVIDIA's library, if not this machine's
+    #[arg(long, hide = true)]
+    nvidia_library: Option<PathBuf>,
     /// The kernel pack's folder
     #[arg(long)]
     pack: PathBuf,
@@ -130,6 +139,8 @@ async fn run(arguments: Arguments) -> Result<()> {
         self_test: arguments.self_test.clone(),
         wishes: site.serve,
     };
+    let hardware_root =
+        std::path::absolute(&arguments.hardware_root).context("--hardware-root is not a path")?;
     let core = Core::start(places.clone(), settings, listener)?;
     // Who finds the socket finds somebody who answers.
     let admin_listener = bind_shared(&places.admin_socket(), |path| UnixListener::bind(path))?;
@@ -141,6 +152,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         pack,
         address: url(address, &site.hostname),
         media: std::path::absolute(&arguments.media).context("--media is not a path")?,
+        hardware: Hardware::new(places.clone(), hardware_root, arguments.nvidia_library),
         health: Health::new(places.clone(), arguments.self_test),
     };
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "the supervisor runs");

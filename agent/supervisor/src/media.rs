@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use nabi_wire::import::ImportEvent;
 use nabi_wire::reply::Reply;
 
-use crate::import;
+use crate::helper;
 use crate::launch::Part;
 use crate::places::Places;
 
@@ -20,7 +20,7 @@ static LOOKS: AtomicU64 = AtomicU64::new(1);
 pub(crate) async fn list(places: &Places, folder: &Path) -> Result<Reply> {
     let part = Part::Media(LOOKS.fetch_add(1, Ordering::Relaxed));
     let arguments = vec!["media".as_ref(), "--media".as_ref(), folder.as_os_str()];
-    let (mut process, mut events) = import::start(places, part, arguments).await?;
+    let (mut process, mut events) = helper::start(places, part, arguments).await?;
     let last = events.next().await.transpose().context("nabi-import speaks another version")?;
     let end = process.wait().await;
     match last {

@@ -35,6 +35,12 @@ pub enum Action {
     /// Sticks and disks that bring models: list
     #[command(subcommand)]
     Media(MediaAction),
+    /// What the machine has: processors, memory, accelerators, disks, network, power
+    Hardware {
+        /// Print all that was read for it instead, for those who cannot come to the machine
+        #[arg(long)]
+        record: bool,
+    },
     /// Print the certificate of the authority that clients must trust
     Ca,
     /// Have the built-in model compute what is known, to see that the kernels are right
@@ -43,7 +49,7 @@ pub enum Action {
     Boot,
     /// Print what the processes logged
     Logs {
-        /// Only this process: supervisor, gateway, or engine-MODEL
+        /// Only this process: supervisor, gateway, import, probe, or engine-MODEL
         process: Option<String>,
         /// How many lines of each process
         #[arg(long, short = 'n', default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=i64::from(LOG_LINES_MAX)))]

@@ -1,6 +1,6 @@
 //! Length-delimited postcard frames: a `u32` length in network byte order, then the message.
 
-use std::io;
+use std::io::{self, Write};
 use std::marker::PhantomData;
 
 use bytes::{Bytes, BytesMut};
@@ -79,6 +79,18 @@ pub fn reader<S: AsyncRead, T: DeserializeOwned>(stream: S) -> Reader<S, T> {
 /// A writer of messages `T` to a byte stream.
 pub fn writer<S: AsyncWrite, T: Serialize>(stream: S) -> Writer<S, T> {
     FramedWrite::new(stream, PostcardCodec::default())
+}
+
+/// Writes one message as a frame, and flushes: for programs that tell what they do on standard output.
+pub fn write(out: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let frame = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    if frame.len() > FRAME_BYTES_MAX {
+        return Err(io::Error::other(format!("a frame would have more than {FRAME_BYTES_MAX} bytes")));
+    }
+    let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
+    out.write_all(&length.to_be_bytes())?;
+    out.write_all(&frame)?;
+    out.flush()
 }
 
 #[cfg(test)]

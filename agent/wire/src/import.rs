@@ -1,7 +1,5 @@
 //! What `nabi-import` tells the supervisor, frame by frame, on its standard output.
 
-use std::io::{self, Write};
-
 use nabi_domain::ModelSummary;
 use nabi_domain::media::Medium;
 use serde::{Deserialize, Serialize};
@@ -36,13 +34,4 @@ pub enum ImportEvent {
         /// What was attempted, on what, and what to do.
         message: String,
     },
-}
-
-/// Writes one event as a frame, and flushes.
-pub fn write_event(out: &mut impl Write, event: &ImportEvent) -> io::Result<()> {
-    let frame = postcard::to_stdvec(event).map_err(io::Error::other)?;
-    let length = u32::try_from(frame.len()).map_err(io::Error::other)?;
-    out.write_all(&length.to_be_bytes())?;
-    out.write_all(&frame)?;
-    out.flush()
 }

@@ -8,4 +8,5 @@ pub mod frame;
 pub mod import;
 pub mod lifeline;
 pub mod log;
+pub mod probe;
 pub mod reply;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use nabi_domain::boot::{BootFacts, SelfTest};
+use nabi_domain::hardware::Inventory;
 use nabi_domain::media::Medium;
 use nabi_domain::{KeyName, ModelName, ModelSummary, UnfinishedModel};
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,10 @@ pub enum Reply {
     Revoked(KeyName),
     /// To `media list`.
     Media(Vec<Medium>),
+    /// To `hardware`.
+    Hardware(Box<Inventory>),
+    /// To `hardware --record`.
+    Recording(String),
     /// To `self-test`.
     SelfTest(SelfTest),
     /// To `boot`.

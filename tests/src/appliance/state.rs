@@ -1,5 +1,7 @@
 //! A state folder, and what an operator does with it.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -12,6 +14,8 @@ use crate::programs::{pack, program};
 /// A state folder. It outlives the appliances that run on it.
 pub struct State {
     folder: TempDir,
+    /// Where our programs are taken from, if not from where they were built.
+    programs: Option<PathBuf>,
 }
 
 impl State {
@@ -20,7 +24,25 @@ impl State {
     /// # Panics
     /// When there is no room for one.
     pub fn empty() -> Self {
-        Self { folder: tempfile::tempdir().expect("a temporary folder") }
+        Self { folder: tempfile::tempdir().expect("a temporary folder"), programs: None }
+    }
+
+    /// One whose appliances find a script where they look for one of our programs. They have no engine.
+    ///
+    /// # Panics
+    /// When there is no room for one.
+    pub fn with_script(name: &str, script: &str) -> Self {
+        let state = Self::empty();
+        let programs = state.path("programs");
+        fs::create_dir(&programs).expect("a folder");
+        for name in ["nabi", "nabi-supervisor", "nabi-gateway"] {
+            let (from, to) = (program(name), programs.join(name));
+            fs::hard_link(&from, &to).or_else(|_| fs::copy(from, to).map(drop)).expect("linked or copied");
+        }
+        let replaced = programs.join(name);
+        fs::write(&replaced, script).expect("written");
+        fs::set_permissions(replaced, Permissions::from_mode(0o755)).expect("made executable");
+        Self { programs: Some(programs), ..state }
     }
 
     /// The path of something in it.
@@ -48,7 +70,8 @@ impl State {
     }
 
     fn up_command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program("nabi"));
+        let nabi = self.programs.as_ref().map_or_else(|| program("nabi"), |programs| programs.join("nabi"));
+        let mut command = Command::new(nabi);
         command.arg("--state").arg(self.folder.path()).arg("up").args(arguments);
         if !arguments.contains(&"--listen") {
             command.args(["--listen", "127.0.0.1:0"]);

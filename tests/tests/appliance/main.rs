@@ -4,6 +4,7 @@ mod aliases;
 mod attach;
 mod drain;
 mod faults;
+mod hardware;
 mod health;
 mod import;
 mod keys;

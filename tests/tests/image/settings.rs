@@ -11,8 +11,13 @@ use crate::lab::{self, Lab};
 const MARK: &str = "nabi-test-setting: ";
 const END: &str = "nabi-test-settings-end";
 /// `/var` outlives the version that made its files: whose they are must never change.
-const USERS: [(&str, &str); 4] =
-    [("nabi-gateway", "803"), ("nabi-engine", "804"), ("nabi-import", "805"), ("admin", "806")];
+const USERS: [(&str, &str); 5] = [
+    ("nabi-gateway", "803"),
+    ("nabi-engine", "804"),
+    ("nabi-import", "805"),
+    ("admin", "806"),
+    ("nabi-probe", "807"),
+];
 /// Default, the local one, and a port.
 const INTERFACES_MIN: usize = 3;
 

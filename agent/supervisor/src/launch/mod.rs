@@ -48,6 +48,8 @@ pub(crate) enum Part<'a> {
     Import(&'a ModelName),
     /// Looking at media; numbered.
     Media(u64),
+    /// Looking at the machine; numbered.
+    Probe(u64),
 }
 
 impl Part<'_> {
@@ -56,6 +58,7 @@ impl Part<'_> {
             Self::Gateway => "nabi-gateway",
             Self::Engine(_) => "nabi-engine-llama",
             Self::Import(_) | Self::Media(_) => "nabi-import",
+            Self::Probe(_) => "nabi-probe",
         }
     }
 
@@ -68,6 +71,7 @@ impl Part<'_> {
             Self::Import(model) => format!("nabi-import@{model}.service"),
             // No model's name begins so.
             Self::Media(number) => format!("nabi-import@_media{number}.service"),
+            Self::Probe(number) => format!("nabi-probe@{number}.service"),
         }
     }
 
@@ -77,6 +81,7 @@ impl Part<'_> {
             Self::Gateway => "gateway".into(),
             Self::Engine(model) => format!("engine-{model}"),
             Self::Import(_) | Self::Media(_) => "import".into(),
+            Self::Probe(_) => "probe".into(),
         }
     }
 }
