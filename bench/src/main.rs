@@ -5,6 +5,7 @@
 //! other side is at rest, which is looked at and not assumed; each answer's status and tokens are
 //! checked; a first run of each side warms up and does not count.
 
+mod capacity;
 mod gateway;
 mod http;
 mod image;
@@ -41,6 +42,8 @@ enum Suite {
     Gateway(gateway::Arguments),
     /// The image in a virtual computer: size, memory, time to the first token
     Image(image::Arguments),
+    /// What `nabi capacity` tells of memory and speed against what is then taken and seen
+    Capacity(capacity::Arguments),
 }
 
 /// What all suites take.
@@ -79,6 +82,7 @@ async fn run() -> Result<()> {
         Suite::Serve(arguments) => (serve::run(&arguments).await?, arguments.common.out),
         Suite::Gateway(arguments) => (gateway::run(&arguments).await?, arguments.common.out),
         Suite::Image(arguments) => (image::run(&arguments).await?, arguments.common.out),
+        Suite::Capacity(arguments) => (capacity::run(&arguments).await?, arguments.common.out),
     };
     ensure!(!report.rows.is_empty(), "nothing was measured");
     print!("{}", report.markdown());

@@ -55,6 +55,8 @@ pub(crate) enum Goal {
     RatioAtLeast(f64),
     RatioAbove(f64),
     RatioAtMost(f64),
+    /// By how much it may differ from 1, either way.
+    RatioWithin(f64),
     /// Nabi's figure itself.
     AtLeast(f64),
     AtMost(f64),
@@ -63,11 +65,12 @@ pub(crate) enum Goal {
 }
 
 impl Goal {
-    fn text(self) -> Option<String> {
+    pub(crate) fn text(self) -> Option<String> {
         match self {
             Self::RatioAtLeast(bound) => Some(format!("≥ {bound} ×")),
             Self::RatioAbove(bound) => Some(format!("> {bound} ×")),
             Self::RatioAtMost(bound) => Some(format!("≤ {bound} ×")),
+            Self::RatioWithin(bound) => Some(format!("within {:.0} %", bound * 100.0)),
             Self::AtLeast(bound) => Some(format!("≥ {bound}")),
             Self::AtMost(bound) => Some(format!("≤ {bound}")),
             Self::None => None,
@@ -75,11 +78,12 @@ impl Goal {
     }
 
     /// Absent where there is no goal; a figure that is missing meets none.
-    fn is_met(self, nabi: f64, ratio: Option<f64>) -> Option<bool> {
+    pub(crate) fn is_met(self, nabi: f64, ratio: Option<f64>) -> Option<bool> {
         match self {
             Self::RatioAtLeast(bound) => Some(ratio.is_some_and(|ratio| ratio >= bound)),
             Self::RatioAbove(bound) => Some(ratio.is_some_and(|ratio| ratio > bound)),
             Self::RatioAtMost(bound) => Some(ratio.is_some_and(|ratio| ratio <= bound)),
+            Self::RatioWithin(bound) => Some(ratio.is_some_and(|ratio| (ratio - 1.0).abs() <= bound)),
             Self::AtLeast(bound) => Some(nabi >= bound),
             Self::AtMost(bound) => Some(nabi <= bound),
             Self::None => None,

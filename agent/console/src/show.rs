@@ -1,6 +1,7 @@
 //! Replies and progress as text. Pure but for the progress line.
 
 mod boot;
+mod capacity;
 mod hardware;
 mod media;
 
@@ -68,6 +69,14 @@ fn bytes(bytes: u64) -> String {
     }
 }
 
+/// Names come from devices and from files, which anybody may have made.
+fn plain(name: &str) -> String {
+    // What turns the direction of a line is no control character.
+    let is_active =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    name.replace(is_active, "\u{fffd}")
+}
+
 fn count(count: u64) -> String {
     match count {
         1_000_000_000.. => format!("{:.1} B", count as f64 / 1e9),
@@ -110,6 +119,7 @@ pub(crate) fn reply(reply: &Reply) -> String {
         Reply::Revoked(name) => format!("the key {name} is refused from now on\n"),
         Reply::Media(found) => media::media(found),
         Reply::Hardware(machine) => hardware::hardware(machine),
+        Reply::Capacity { room, models } => capacity::capacity(room, models),
         Reply::Recording(recording) => hardware::recording(recording),
         Reply::SelfTest(outcome) => boot::self_test(outcome),
         Reply::Boot(facts) => boot::boot(facts),

@@ -164,6 +164,7 @@ mod tests {
             ("self-test", act(Action::SelfTest, false)),
             ("hardware", act(Action::Hardware { record: false }, false)),
             ("hardware --record", act(Action::Hardware { record: true }, false)),
+            ("capacity", act(Action::Capacity, false)),
             (
                 "key add ministry",
                 act(Action::Key(KeyAction::Add { name: name(), scope: KeyScope::Inference }), false),

@@ -7,6 +7,7 @@ pub mod media;
 pub mod model;
 pub mod name;
 pub mod pack;
+pub mod plan;
 pub mod prompt;
 pub mod restart;
 pub mod site;

@@ -174,7 +174,7 @@ fn publish(places: &Places, inspected: &Inspected, journal: &Journal) -> Result<
             mtime_ns: regular_file::mtime_ns(&metadata),
         });
     }
-    Manifest::new(summary.clone(), files).write(&places.partial)?;
+    Manifest::new(summary.clone(), inspected.shape.clone(), files).write(&places.partial)?;
     let renamed = places.rename(&places.partial, &places.model);
     renamed.map_err(|source| ImportError::write(&places.model, source))?;
     // Only now: a kill before the rename must find the journal, or all is copied again.

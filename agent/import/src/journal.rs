@@ -129,6 +129,7 @@ mod tests {
             parameters: 1,
             quantization: "F32".into(),
             context_tokens: 1,
+            shape: None,
             remote_code: false,
             files: vec![file("a", 1), file("b", mtime_ns)],
         }

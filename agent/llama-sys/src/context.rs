@@ -138,6 +138,9 @@ impl Context {
         raw.n_threads_batch = raw.n_threads;
         // Each sequence has cells of its own: its text does not depend on its neighbours' places.
         raw.kv_unified = false;
+        // Layers with a window keep the window alone: their state cannot be cut back then, which nobody
+        // does to a model that forgets.
+        raw.swa_full = false;
         (raw.flash_attn_type, raw.type_k) = match params.kv {
             KvType::F16 => (bindings::LLAMA_FLASH_ATTN_TYPE_AUTO, bindings::GGML_TYPE_F16),
             KvType::F32 => (bindings::LLAMA_FLASH_ATTN_TYPE_DISABLED, bindings::GGML_TYPE_F32),

@@ -5,10 +5,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nabi_domain::plan::ModelShape;
 use nabi_domain::{ModelFormat, ModelName, ModelSummary};
 
 use crate::folder::{self, FolderError};
-use crate::gguf::{self, GgufError, SplitError, SplitName, SplitSet};
+use crate::gguf::{self, GgufError, ShapeReader, SplitError, SplitName, SplitSet};
 use crate::manifest;
 use crate::regular_file::{self, FileError};
 use crate::safetensors::{self, IndexError, SafetensorsError};
@@ -112,6 +113,8 @@ pub struct Inspected {
     pub quantization: String,
     /// Longest context in tokens.
     pub context_tokens: u64,
+    /// What decides its memory and its speed; none where that is not known.
+    pub shape: Option<ModelShape>,
     /// Whether the model brings Python code, which is not taken: it only runs where the engine
     /// knows its architecture itself.
     pub remote_code: bool,
@@ -199,15 +202,19 @@ fn inspect_gguf(path: &Path, elsewhere: &Parts) -> Result<Inspected, InspectErro
     let mut set = (paths.len() > 1).then(|| SplitSet::new(paths.len() as u64));
     let mut weights = Weights::default();
     let mut files = Vec::new();
-    let mut description = None;
+    let mut described = None;
     for path in paths {
         let (header, file) = read_gguf(&path, &[gguf::TOKENS])?;
         if let Some(set) = &mut set {
             set.add(&file.name, &header)?;
         }
-        if description.is_none() {
-            let described = gguf::describe(&header);
-            description = Some(described.map_err(|source| InspectError::Gguf { path, source })?);
+        if described.is_none() {
+            let both =
+                gguf::describe(&header).and_then(|description| Ok((description, ShapeReader::new(&header)?)));
+            described = Some(both.map_err(|source| InspectError::Gguf { path, source })?);
+        }
+        if let Some((_, shape)) = &mut described {
+            shape.add(&header.tensors);
         }
         for tensor in &header.tensors {
             weights.add(tensor.tensor_type.name, tensor.elements, tensor.bytes);
@@ -217,7 +224,7 @@ fn inspect_gguf(path: &Path, elsewhere: &Parts) -> Result<Inspected, InspectErro
     if let Some(set) = set {
         set.finish()?;
     }
-    let (Some(description), Some(format)) = (description, weights.most_frequent()) else {
+    let (Some((description, shape)), Some(format)) = (described, weights.most_frequent()) else {
         return Err(InspectError::NoTensors { path: path.to_owned() });
     };
     Ok(Inspected {
@@ -226,6 +233,7 @@ fn inspect_gguf(path: &Path, elsewhere: &Parts) -> Result<Inspected, InspectErro
         parameters: weights.parameters,
         quantization: format.to_owned(),
         context_tokens: description.context_tokens,
+        shape: shape.finish(),
         remote_code: false,
         files,
     })
@@ -286,6 +294,7 @@ fn inspect_folder(path: &Path) -> Result<Inspected, InspectError> {
         parameters: weights.parameters,
         quantization: method.unwrap_or_else(|| format.to_owned()),
         context_tokens: config.context_tokens,
+        shape: None,
         remote_code: config.remote_code,
         files,
     })

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nabi_domain::ModelSummary;
+use nabi_domain::plan::ModelShape;
 use serde::{Deserialize, Serialize};
 
 use crate::atomic_file;
@@ -25,6 +26,9 @@ pub struct Manifest {
     schema: u32,
     /// What the model is.
     pub summary: ModelSummary,
+    /// What decides its memory and its speed; none where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<ModelShape>,
     /// Its files; the one that an engine opens first is the first.
     pub files: Vec<StoredFile>,
 }
@@ -85,8 +89,8 @@ pub enum ManifestError {
 
 impl Manifest {
     /// A manifest of this version's schema.
-    pub fn new(summary: ModelSummary, files: Vec<StoredFile>) -> Self {
-        Self { schema: SCHEMA, summary, files }
+    pub fn new(summary: ModelSummary, shape: Option<ModelShape>, files: Vec<StoredFile>) -> Self {
+        Self { schema: SCHEMA, summary, shape, files }
     }
 
     /// Writes it into a model's folder, durably.
@@ -149,7 +153,7 @@ mod tests {
             bytes: 4,
         };
         let file = StoredFile { name: file.into(), bytes: 4, sha256: "0a".repeat(32), mtime_ns: 1 };
-        Manifest::new(summary, vec![file])
+        Manifest::new(summary, None, vec![file])
     }
 
     #[test]

@@ -153,7 +153,8 @@ fn stored(store: &Path, name: &str) -> Manifest {
         sha256: "00".repeat(32),
         mtime_ns: regular_file::mtime_ns(&metadata),
     };
-    let manifest = Manifest::new(inspected.summary(name.parse().expect("a name")), vec![file]);
+    let manifest =
+        Manifest::new(inspected.summary(name.parse().expect("a name")), inspected.shape.clone(), vec![file]);
     manifest.write(&folder).expect("writes");
     manifest
 }

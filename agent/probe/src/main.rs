@@ -4,6 +4,7 @@
 //!
 //! Started by the supervisor with pipes: frames go to standard output, standard input is a lifeline.
 
+mod bandwidth;
 mod nvidia;
 
 use std::fs::File;
@@ -34,6 +35,12 @@ enum Command {
         library: Option<PathBuf>,
         /// Where they are on PCI.
         cards: Vec<PciAddress>,
+    },
+    /// Measures how fast its processors read its memory.
+    Bandwidth {
+        /// Threads that read.
+        #[arg(long)]
+        threads: u32,
     },
 }
 
@@ -66,6 +73,7 @@ fn run(command: &Command) -> io::Result<()> {
         }
         Command::Record(machine) => tell(machine.tell(|found| Probed::Recording(found.recording))),
         Command::Nvidia { library, cards } => nvidia::tell(library.as_deref(), cards, tell),
+        Command::Bandwidth { threads } => tell(Probed::Bandwidth(bandwidth::measure(*threads))),
     }
 }
 

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::{SinkExt as _, StreamExt as _};
-use nabi_domain::ModelName;
-use nabi_models::{Store, StoreError};
+use nabi_domain::plan;
+use nabi_domain::{ModelName, ModelSummary};
+use nabi_models::{Manifest, Store, StoreError};
 use nabi_wire::action::{Action, AliasAction, KeyAction, MediaAction, ModelAction, ServeSettings};
 use nabi_wire::frame::{self, Reader, Writer};
 use nabi_wire::reply::{
@@ -99,8 +100,9 @@ impl Admin {
             Action::Key(action) => self.key(action).await,
             Action::Alias(action) => self.alias(action).await,
             Action::Media(MediaAction::List) => media::list(&self.places, &self.media).await,
-            Action::Hardware { record: false } => self.hardware.inventory().await,
+            Action::Hardware { record: false } => self.hardware.inventory().await.map(Reply::Hardware),
             Action::Hardware { record: true } => self.hardware.recording().await,
+            Action::Capacity => self.capacity().await,
             Action::Ca => self.ask(Request::Ca).await,
             Action::SelfTest => Ok(Reply::SelfTest(self.health.self_test(&self.snapshot().await?).await)),
             Action::Boot => self.health.facts(&self.snapshot().await?).await.map(Reply::Boot),
@@ -201,6 +203,21 @@ impl Admin {
         Ok(Reply::Models { stored, damaged, unfinished: store.unfinished()? })
     }
 
+    /// Of the machine as it is when nothing runs.
+    async fn capacity(&self) -> Result<Reply> {
+        let inventory = self.hardware.inventory().await?;
+        let mut room = self.hardware.room(&inventory);
+        room.read_bytes_per_s = self.hardware.read_bytes_per_s(room.threads).await?;
+        let mut models = Vec::new();
+        for model in Store::open(&self.places.models())?.list()?.into_iter().flatten() {
+            let Manifest { summary, shape: Some(shape), .. } = &model.manifest else { continue };
+            let ModelSummary { name, quantization, architecture, .. } = summary;
+            models.push(plan::of_stored(name.as_str(), quantization, architecture, shape, &room));
+        }
+        models.extend(plan::catalogue().iter().map(|model| plan::of_published(model, &room)));
+        Ok(Reply::Capacity { room: Box::new(room), models })
+    }
+
     /// Serves a model, and waits for its first token. The core leaves one that gives none as it was.
     async fn serve(&self, name: ModelName, settings: ServeSettings, answers: &mut Answers) -> Result<Reply> {
         let Serving { mut published, before, settings } =
@@ -211,7 +228,7 @@ impl Admin {
                 ProcessState::Ready { .. } => {
                     // The next request must find it.
                     self.in_use(self.ask(Request::Publish).await?).await?;
-                    return Ok(Reply::Serving(engine::status(name, settings, now).await));
+                    return Ok(Reply::Serving(Box::new(engine::status(name, settings, now).await)));
                 }
                 ProcessState::Starting { loaded_permille, .. } => {
                     let (what, done) = (format!("loading {name}"), u64::from(*loaded_permille));

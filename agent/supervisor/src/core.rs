@@ -25,6 +25,7 @@ use crate::gateway::{CONFIG_FILE, Gateway};
 use crate::heartbeat::Heartbeat;
 use crate::ledger::Ledger;
 use crate::places::{CONFIG_MODE, Places};
+use crate::rooms::Rooms;
 use crate::wishes;
 
 /// How often the leaf certificate is looked at.
@@ -76,6 +77,7 @@ pub(crate) struct Settings {
     pub(crate) self_test: Option<PathBuf>,
     /// What the site file wants served.
     pub(crate) wishes: Vec<SiteServe>,
+    pub(crate) rooms: Rooms,
 }
 
 pub(crate) struct Core {
@@ -119,6 +121,7 @@ impl Core {
             drain_grace: settings.drain_grace,
             lives: Arc::new(AtomicU64::new(1)),
             changed,
+            rooms: settings.rooms.clone(),
         };
         let wanted = |(name, settings): (&ModelName, &ServeSettings)| Wanted {
             name: name.clone(),
@@ -279,7 +282,10 @@ impl Core {
         if before != Some(settings) || self.is_refused(&name) {
             let store = self.places.models();
             let stored = Store::open(&store)?.get(&name)?;
-            engine_config::check(&stored.manifest.summary, settings)?;
+            // Before one that serves is ended for it.
+            if let Some(room) = self.site.rooms.now_beside_others(&name) {
+                engine_config::planned(&stored.manifest, settings, &room)?;
+            }
             self.ledger.serve(&name, settings)?;
             let replaced = self.engines.remove(&name).map(|engine| engine.leave(async {}));
             let replaced = replaced.or_else(|| self.leaving.remove(&name));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nabi_domain::ModelName;
+use nabi_domain::plan::Room;
 use nabi_domain::restart::Failures;
 use nabi_models::{Store, atomic_file};
 use nabi_wire::action::ServeSettings;
@@ -19,10 +20,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine_config::{EnginePlaces, engine_config};
+use crate::engine_config::{EnginePlaces, engine_config, planned};
 use crate::first_token::EngineClient;
 use crate::launch::{End, Part, Process, Spec};
 use crate::places::{CONFIG_MODE, Places, bind_shared};
+use crate::rooms::Rooms;
 
 /// From the loaded model to its first token.
 const FIRST_TOKEN_MS_MAX: u64 = 120_000;
@@ -39,6 +41,7 @@ pub(crate) struct Site {
     pub(crate) lives: Arc<AtomicU64>,
     /// Told after each change of a published state.
     pub(crate) changed: mpsc::Sender<()>,
+    pub(crate) rooms: Rooms,
 }
 
 /// How an engine is, for the rest of the supervisor.
@@ -219,7 +222,9 @@ impl Life {
         let socket = self.site.places.for_gateway(&format!("e{number}.sock"));
         let listener = bind_shared(&socket, |path| UnixListener::bind(path)).map_err(failed)?;
         let prefixes = self.site.places.prefixes(&self.wanted.name, number).map_err(failed)?;
-        let config = self.config(prefixes.clone()).map_err(refused)?;
+        let room = self.site.rooms.beside_others(&self.wanted.name).await;
+        let (config, memory_bytes) = self.config(&room, prefixes.clone()).map_err(refused)?;
+        let _taken = self.site.rooms.take(&self.wanted.name, memory_bytes);
         let config_path = self.site.places.for_engine(&format!("e{number}.json"));
         write_config(&config_path, &config).map_err(failed)?;
         let ending = match self.start(&config_path, listener).await {
@@ -310,10 +315,13 @@ impl Life {
         std::future::pending().await
     }
 
-    fn config(&self, prefixes: PathBuf) -> Result<EngineConfig> {
+    /// And the memory that it is planned to take.
+    fn config(&self, room: &Room, prefixes: PathBuf) -> Result<(EngineConfig, u64)> {
         let model = Store::open(&self.wanted.store)?.check_unchanged(&self.wanted.name)?;
+        let plan = planned(&model.manifest, self.wanted.settings, room)?;
         let places = EnginePlaces { pack: self.site.pack.clone(), prefixes };
-        engine_config(&model, self.wanted.settings, places, self.site.drain_grace)
+        let config = engine_config(&model, &plan, self.wanted.settings, places, self.site.drain_grace)?;
+        Ok((config, plan.memory.total_bytes()))
     }
 }
 

@@ -2,7 +2,7 @@
 //! whoever asks.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use futures_util::StreamExt as _;
 use nabi_domain::hardware::{Inventory, PciAddress};
+use nabi_domain::plan::Room;
 use nabi_wire::frame::Reader;
 use nabi_wire::probe::Probed;
 use nabi_wire::reply::Reply;
@@ -20,6 +21,7 @@ use tokio::time::timeout;
 use crate::helper;
 use crate::launch::Part;
 use crate::places::Places;
+use crate::rooms;
 
 /// For one question. Cards that nobody used since the start take some seconds each.
 const PROBE_MS_MAX: u64 = 30_000;
@@ -33,19 +35,51 @@ pub(crate) struct Hardware {
     /// Instead of this machine's.
     nvidia_library: Option<PathBuf>,
     looks: Arc<Mutex<()>>,
+    read_bytes_per_s: Arc<AtomicU64>,
 }
 
 impl Hardware {
     pub(crate) fn new(places: Arc<Places>, root: PathBuf, nvidia_library: Option<PathBuf>) -> Self {
-        Self { places, root, nvidia_library, looks: Arc::default() }
+        Self { places, root, nvidia_library, looks: Arc::default(), read_bytes_per_s: Arc::default() }
     }
 
     /// Reads the machine. Dropped, it ends the process that looks.
-    pub(crate) async fn inventory(&self) -> Result<Reply> {
-        let asked = self.first(&["inventory".as_ref(), "--root".as_ref(), self.root.as_os_str()]).await?;
-        let Probed::Inventory(mut inventory) = asked else { bail!("nabi-probe answers something else") };
+    pub(crate) async fn inventory(&self) -> Result<Box<Inventory>> {
+        let mut inventory = self.below(&self.root).await?;
         self.ask_nvidia(&mut inventory).await;
-        Ok(Reply::Hardware(inventory))
+        Ok(inventory)
+    }
+
+    /// What this machine has, whatever root was given: engines run on it.
+    pub(crate) async fn this_machine(&self) -> Result<Box<Inventory>> {
+        self.below(Path::new("/")).await
+    }
+
+    async fn below(&self, root: &Path) -> Result<Box<Inventory>> {
+        let asked = self.first(&["inventory".as_ref(), "--root".as_ref(), root.as_os_str()]).await?;
+        let Probed::Inventory(inventory) = asked else { bail!("nabi-probe answers something else") };
+        Ok(inventory)
+    }
+
+    /// What a machine has for models that is this one, or only recorded.
+    pub(crate) fn room(&self, inventory: &Inventory) -> Room {
+        if self.root.as_os_str() == "/" {
+            rooms::of_this_machine(inventory)
+        } else {
+            rooms::of_another(inventory)
+        }
+    }
+
+    /// What so many threads read of memory in a second: the most of what was measured so far, since whatever
+    /// else runs takes its part. None of a machine that is only recorded.
+    pub(crate) async fn read_bytes_per_s(&self, threads: u32) -> Result<Option<u64>> {
+        if self.root.as_os_str() != "/" {
+            return Ok(None);
+        }
+        let asked =
+            self.first(&["bandwidth".as_ref(), "--threads".as_ref(), threads.to_string().as_ref()]).await?;
+        let Probed::Bandwidth(measured) = asked else { bail!("nabi-probe answers something else") };
+        Ok(Some(self.read_bytes_per_s.fetch_max(measured, Ordering::Relaxed).max(measured)))
     }
 
     /// All that is read for an inventory.

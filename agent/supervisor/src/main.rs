@@ -18,6 +18,7 @@ mod ledger;
 mod logs;
 mod media;
 mod places;
+mod rooms;
 mod self_test;
 mod wishes;
 
@@ -46,6 +47,7 @@ use crate::health::Health;
 use crate::launch::Launcher;
 use crate::logs::Log;
 use crate::places::{Places, bind_shared};
+use crate::rooms::Rooms;
 
 /// A gateway whose supervisor was killed needs a moment to leave its port.
 const BIND_TRIES_MAX: u32 = 30;
@@ -133,14 +135,16 @@ async fn run(arguments: Arguments) -> Result<()> {
             None => bind(arguments.listen).await?,
         };
     let address = listener.local_addr().context("cannot tell the listening address")?;
+    let hardware_root =
+        std::path::absolute(&arguments.hardware_root).context("--hardware-root is not a path")?;
+    let hardware = Hardware::new(places.clone(), hardware_root, arguments.nvidia_library);
     let settings = Settings {
         pack: pack.clone(),
         drain_grace: Duration::from_millis(arguments.drain_grace_ms),
         self_test: arguments.self_test.clone(),
         wishes: site.serve,
+        rooms: Rooms::look(&hardware),
     };
-    let hardware_root =
-        std::path::absolute(&arguments.hardware_root).context("--hardware-root is not a path")?;
     let core = Core::start(places.clone(), settings, listener)?;
     // Who finds the socket finds somebody who answers.
     let admin_listener = bind_shared(&places.admin_socket(), |path| UnixListener::bind(path))?;
@@ -152,7 +156,7 @@ async fn run(arguments: Arguments) -> Result<()> {
         pack,
         address: url(address, &site.hostname),
         media: std::path::absolute(&arguments.media).context("--media is not a path")?,
-        hardware: Hardware::new(places.clone(), hardware_root, arguments.nvidia_library),
+        hardware,
         health: Health::new(places.clone(), arguments.self_test),
     };
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "the supervisor runs");

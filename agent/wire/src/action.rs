@@ -41,6 +41,8 @@ pub enum Action {
         #[arg(long)]
         record: bool,
     },
+    /// Which models fit, how fast they would be, and for how many users; speeds are estimates
+    Capacity,
     /// Print the certificate of the authority that clients must trust
     Ca,
     /// Have the built-in model compute what is known, to see that the kernels are right
@@ -101,15 +103,18 @@ pub enum ModelAction {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServeSettings {
-    /// Requests that run together, 1 to 256; memory for all their contexts is reserved at once [default: 4]
+    /// Requests that run together, 1 to 256; memory for all their contexts is reserved at once [default: 4 to 16, by memory and processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(SEQUENCES_MAX)))]
     pub sequences: Option<u32>,
-    /// Tokens of prompt and answer together, for each request [default: the model's, at most 8192]
+    /// Tokens of prompt and answer together, for each request [default: the model's, at most 8192 to 32768, by memory]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(i64::from(CONTEXT_TOKENS_MIN)..=i64::from(CONTEXT_TOKENS_MAX)))]
     pub context_tokens: Option<u32>,
     /// Milliseconds that a running answer may wait while others' prompts are read [default: 5000]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=i64::from(STREAM_GAP_MS_MAX)))]
     pub stream_gap_ms: Option<u32>,
+    /// Even if it does not fit into the memory by what is known of it
+    #[arg(long)]
+    pub anyway: bool,
 }
 
 impl ServeSettings {
@@ -120,6 +125,7 @@ impl ServeSettings {
             sequences: self.sequences.or(before.sequences),
             context_tokens: self.context_tokens.or(before.context_tokens),
             stream_gap_ms: self.stream_gap_ms.or(before.stream_gap_ms),
+            anyway: self.anyway || before.anyway,
         }
     }
 }

@@ -165,7 +165,8 @@ impl From<&Site> for SiteConfig {
 impl From<&SiteModel> for SiteServe {
     fn from(model: &SiteModel) -> Self {
         let &SiteModel { ref name, sequences, context_tokens, stream_gap_ms } = model;
-        Self { name: name.clone(), settings: ServeSettings { sequences, context_tokens, stream_gap_ms } }
+        let settings = ServeSettings { sequences, context_tokens, stream_gap_ms, anyway: false };
+        Self { name: name.clone(), settings }
     }
 }
 

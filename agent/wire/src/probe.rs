@@ -12,6 +12,8 @@ pub enum Probed {
     Recording(String),
     /// What NVIDIA's library tells of a card, or why it does not.
     Nvidia(PciAddress, Result<Box<NvidiaCard>, String>),
+    /// Bytes that the threads asked for together read of memory in a second.
+    Bandwidth(u64),
     /// Nothing more can be told.
     Failed {
         /// What was attempted, on what, and what to do.

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use nabi_domain::boot::{BootFacts, SelfTest};
 use nabi_domain::hardware::Inventory;
 use nabi_domain::media::Medium;
+use nabi_domain::plan::{Capacity, Room};
 use nabi_domain::{KeyName, ModelName, ModelSummary, UnfinishedModel};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{KeyScope, ServeSettings};
 
 /// The supervisor's answer, frame by frame. The last one is `Done` or `Failed`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
     /// A long action goes on; closing the connection interrupts it without loss.
     Progress(Progress),
@@ -49,7 +50,7 @@ pub enum Unit {
 }
 
 /// What `--json` prints.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// To `status`.
@@ -77,7 +78,7 @@ pub enum Reply {
         bytes: u64,
     },
     /// To `model serve`: the first token is proven.
-    Serving(EngineStatus),
+    Serving(Box<EngineStatus>),
     /// To `model stop`.
     Stopped(ModelName),
     /// To `alias set`: from now on requests for the alias go to this model.
@@ -110,6 +111,13 @@ pub enum Reply {
     Hardware(Box<Inventory>),
     /// To `hardware --record`.
     Recording(String),
+    /// To `capacity`.
+    Capacity {
+        /// What there is for models.
+        room: Box<Room>,
+        /// How each would run by itself, those in the store first.
+        models: Vec<Capacity>,
+    },
     /// To `self-test`.
     SelfTest(SelfTest),
     /// To `boot`.

@@ -22,9 +22,9 @@ pub(super) struct Asked {
 
 /// A whole answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Answer {
-    pub(super) first: Instant,
-    pub(super) last: Instant,
+pub(crate) struct Answer {
+    pub(crate) first: Instant,
+    pub(crate) last: Instant,
     pub(super) usage: Usage,
     pub(super) sent: Instant,
 }
@@ -67,7 +67,7 @@ impl Server {
     }
 
     /// A whole answer, of the wanted length where the server was told never to end early.
-    pub(super) async fn answer(&self, prompt: &Prompt, tokens: usize) -> Result<Answer> {
+    pub(crate) async fn answer(&self, prompt: &Prompt, tokens: usize) -> Result<Answer> {
         let mut asked = self.ask(prompt, tokens).await?;
         let first = asked.next_text().await?.context("an answer without text")?;
         let (mut last, mut usage) = (first, None);

@@ -16,8 +16,9 @@ use crate::pairs::{self, Side};
 use crate::process;
 use crate::report::{Machine, Report, Row};
 use measure::{Measure, Scale};
+pub(crate) use prompt::Prompt;
 use prompt::Prompts;
-use server::Server;
+pub(crate) use server::{Server, never_ending};
 
 /// Requests that both sides compute together.
 const SEQUENCES: u32 = 16;
@@ -73,7 +74,13 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report> {
 impl Bench {
     async fn start(arguments: &Arguments, pairs: usize) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let mut nabi = Server::nabi(arguments, folder.path()).await?;
+        let mut nabi = Server::nabi(
+            &arguments.model,
+            &arguments.pack,
+            &[("--sequences", SEQUENCES), ("--context-tokens", CONTEXT_TOKENS)],
+            folder.path(),
+        )
+        .await?;
         let mut peer =
             Server::llama_server(arguments, nabi.shape, &folder.path().join("llama-server.log"), &[]).await?;
         if nabi.shape.sequences < SEQUENCES {

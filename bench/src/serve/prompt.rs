@@ -82,7 +82,7 @@ const COUNT_ERROR_PERMILLE_MAX: u64 = 20;
 
 /// A chat: a system message that differs from all others, and a user's.
 #[derive(Debug, Clone)]
-pub(super) struct Prompt {
+pub(crate) struct Prompt {
     pub(super) system: String,
     pub(super) user: String,
     pub(super) tokens: usize,
@@ -118,6 +118,16 @@ impl Prompts {
 }
 
 impl Prompt {
+    /// About so many tokens of whatever vocabulary, which the server has computed then.
+    pub(crate) async fn of_length(server: &Server, tokens: usize, seed: u64) -> Result<Self> {
+        const PROBE_WORDS: usize = 40;
+        let plain = Prompts { template_tokens: 0 };
+        let probe = ask::prompt_tokens(server, &plain.prompt(seed, PROBE_WORDS)).await? as usize;
+        let prompt = plain.prompt(seed, tokens * PROBE_WORDS / probe.max(1));
+        let tokens = ask::prompt_tokens(server, &prompt).await? as usize;
+        Ok(Self { tokens, ..prompt })
+    }
+
     /// Another question after the same long beginning.
     pub(super) fn with_other_end(&self) -> Self {
         let user = self.user.rsplitn(3, ' ').last().unwrap_or_default();

@@ -12,7 +12,7 @@ use nabi_wire::config::{self, EngineConfig};
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value, json};
 
-use super::{Arguments, CONTEXT_TOKENS, SEQUENCES, ask};
+use super::{Arguments, ask};
 use crate::http::{self, Target};
 use crate::process::{self, Running};
 
@@ -35,16 +35,16 @@ pub(super) struct Shape {
 }
 
 /// A server that answers.
-pub(super) struct Server {
+pub(crate) struct Server {
     pub(super) target: Target,
     pub(super) model: String,
     /// Sent with each request besides.
-    pub(super) fields: Map<String, Value>,
+    pub(crate) fields: Map<String, Value>,
     pub(super) shape: Shape,
     /// All its processes.
-    pub(super) pids: Vec<u32>,
+    pub(crate) pids: Vec<u32>,
     /// The one that holds the model.
-    pub(super) engine: u32,
+    pub(crate) engine: u32,
     running: Running,
 }
 
@@ -61,14 +61,19 @@ pub(super) fn nabi_saved_mib(folder: &Path) -> Result<f64> {
 
 impl Server {
     /// `nabi up`, as built beside this program.
-    pub(super) async fn nabi(arguments: &Arguments, folder: &Path) -> Result<Self> {
+    pub(crate) async fn nabi(
+        model: &Path,
+        pack: &Path,
+        settings: &[(&str, u32)],
+        folder: &Path,
+    ) -> Result<Self> {
         let own = std::env::current_exe().context("cannot tell where this program is")?;
         let program = own.with_file_name("nabi");
         let state = folder.join("state");
         let mut command = Command::new(&program);
-        command.arg("--state").arg(&state).arg("up").arg("--model").arg(&arguments.model);
-        command.args(["--name", "bench", "--listen", "127.0.0.1:0"]).arg("--pack").arg(&arguments.pack);
-        for (flag, value) in [("--sequences", SEQUENCES), ("--context-tokens", CONTEXT_TOKENS)] {
+        command.arg("--state").arg(&state).arg("up").arg("--model").arg(model);
+        command.args(["--name", "bench", "--listen", "127.0.0.1:0"]).arg("--pack").arg(pack);
+        for (flag, value) in settings {
             if has_flag(&program, flag)? {
                 command.arg(flag).arg(value.to_string());
             }
@@ -166,7 +171,7 @@ impl Server {
 }
 
 /// Fields with which answers are as long as asked for.
-pub(super) fn never_ending(ends: &[u64]) -> Map<String, Value> {
+pub(crate) fn never_ending(ends: &[u64]) -> Map<String, Value> {
     let bias: Map<String, Value> = ends.iter().map(|token| (token.to_string(), NEVER.into())).collect();
     Map::from_iter([("logit_bias".to_owned(), bias.into())])
 }

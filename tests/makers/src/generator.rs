@@ -25,6 +25,18 @@ impl Generator {
         (0..count as u64).map(|index| mean + scale * self.sum(index) as f32).collect()
     }
 
+    /// Fills `bytes` with bits, those from byte `from` of the stream on.
+    ///
+    /// # Panics
+    /// When `from` is no multiple of 8.
+    pub(crate) fn bits(&self, from: u64, bytes: &mut [u8]) {
+        assert!(from.is_multiple_of(8), "the stream has words of 8 bytes");
+        for (word, eight) in bytes.chunks_mut(8).enumerate() {
+            let bits = mix(self.key ^ mix(from / 8 + word as u64)).to_le_bytes();
+            eight.copy_from_slice(&bits[..eight.len()]);
+        }
+    }
+
     fn sum(&self, index: u64) -> i32 {
         let bits = mix(self.key ^ mix(index));
         let halves = [bits, bits >> 16, bits >> 32, bits >> 48];

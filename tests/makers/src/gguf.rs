@@ -3,9 +3,9 @@
 
 const MAGIC: &[u8; 4] = b"GGUF";
 const VERSION: u32 = 3;
-const ALIGNMENT_BYTES: usize = 32;
+pub(crate) const ALIGNMENT_BYTES: usize = 32;
 /// ggml's number for F32 tensors.
-const TENSOR_F32: u32 = 0;
+pub(crate) const TENSOR_F32: u32 = 0;
 
 /// A metadata value.
 #[derive(Clone, Debug)]
@@ -26,8 +26,19 @@ pub(crate) struct GgufTensor {
     pub(crate) values: Vec<f32>,
 }
 
-/// The bytes of a GGUF file.
-pub(crate) fn encode(metadata: &[(String, Value)], tensors: &[GgufTensor]) -> Vec<u8> {
+/// A tensor's line in the table.
+pub(crate) struct Entry<'a> {
+    pub(crate) name: &'a str,
+    /// Outermost dimension first; the file has them the other way round.
+    pub(crate) shape: &'a [usize],
+    /// ggml's number of its format.
+    pub(crate) format: u32,
+    pub(crate) bytes: usize,
+}
+
+/// All that is before the data, which begins at its end. Each tensor's data is to be followed by zeros up to
+/// the next multiple of [`ALIGNMENT_BYTES`].
+pub(crate) fn header(metadata: &[(String, Value)], tensors: &[Entry<'_>]) -> Vec<u8> {
     let mut file = Vec::new();
     file.extend(MAGIC);
     put_u32(&mut file, VERSION);
@@ -39,18 +50,33 @@ pub(crate) fn encode(metadata: &[(String, Value)], tensors: &[GgufTensor]) -> Ve
     }
     let mut offset = 0;
     for tensor in tensors {
-        put_string(&mut file, &tensor.name);
+        put_string(&mut file, tensor.name);
         put_u32(&mut file, tensor.shape.len() as u32);
         tensor.shape.iter().rev().for_each(|dimension| put_len(&mut file, *dimension));
-        put_u32(&mut file, TENSOR_F32);
+        put_u32(&mut file, tensor.format);
         put_len(&mut file, offset);
-        offset = (offset + tensor.values.len() * size_of::<f32>()).next_multiple_of(ALIGNMENT_BYTES);
-    }
-    for tensor in tensors {
-        pad(&mut file);
-        tensor.values.iter().for_each(|value| file.extend(value.to_le_bytes()));
+        offset = (offset + tensor.bytes).next_multiple_of(ALIGNMENT_BYTES);
     }
     pad(&mut file);
+    file
+}
+
+/// The bytes of a GGUF file.
+pub(crate) fn encode(metadata: &[(String, Value)], tensors: &[GgufTensor]) -> Vec<u8> {
+    let entries: Vec<Entry<'_>> = tensors
+        .iter()
+        .map(|tensor| Entry {
+            name: &tensor.name,
+            shape: &tensor.shape,
+            format: TENSOR_F32,
+            bytes: tensor.values.len() * size_of::<f32>(),
+        })
+        .collect();
+    let mut file = header(metadata, &entries);
+    for tensor in tensors {
+        tensor.values.iter().for_each(|value| file.extend(value.to_le_bytes()));
+        pad(&mut file);
+    }
     file
 }
 

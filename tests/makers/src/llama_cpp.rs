@@ -30,7 +30,7 @@ fn general(kind: Kind) -> Vec<(String, Value)> {
     ]
 }
 
-fn hyperparameters(config: &Config) -> Vec<(String, Value)> {
+pub(crate) fn hyperparameters(config: &Config) -> Vec<(String, Value)> {
     let size = |value: usize| Value::U32(value as u32);
     let number = |value: f64| Value::F32(value as f32);
     let rope = &config.rope_scaling;

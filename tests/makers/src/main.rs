@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum as _};
 use nabi_makers::{
-    Kind, Model, Standalone, StandaloneKind, Tokenizer, write_self_test, write_self_test_huggingface,
+    Kind, Model, Quantization, Shape, Standalone, StandaloneKind, Tokenizer, write_self_test,
+    write_self_test_huggingface, write_shape,
 };
 
 /// Make a tiny model with a published family's layer structure, the same bytes on every machine.
@@ -23,6 +24,9 @@ struct Arguments {
     /// Folder for the results: hf/ and model.gguf; of self-test the store, as it lies in an image.
     #[arg(long)]
     out: PathBuf,
+    /// Of a wide model: how its weights are stored.
+    #[arg(long, value_enum, default_value = "q8-0")]
+    quantization: Quantization,
     /// Of self-test: the time of its files, in seconds since 1970.
     #[arg(long, default_value_t = 0)]
     mtime_unix_s: u64,
@@ -39,6 +43,7 @@ enum Which {
     DeepSeek(Kind),
     Standalone(StandaloneKind),
     SelfTest,
+    Wide(Shape),
 }
 
 /// The name of the model with which an appliance tests itself.
@@ -49,9 +54,12 @@ fn which(name: &str) -> Result<Which, String> {
         return Ok(Which::SelfTest);
     }
     let deepseek = Kind::from_str(name, false).map(Which::DeepSeek);
-    deepseek.or_else(|_| StandaloneKind::from_str(name, false).map(Which::Standalone)).map_err(|_| {
+    let standalone = || StandaloneKind::from_str(name, false).map(Which::Standalone);
+    let wide = || Shape::from_str(name, false).map(Which::Wide);
+    deepseek.or_else(|_| standalone()).or_else(|_| wide()).map_err(|_| {
         let names =
             Kind::ALL.map(Kind::name).into_iter().chain(StandaloneKind::ALL.map(StandaloneKind::name));
+        let names = names.chain(Shape::ALL.map(Shape::name));
         format!("possible kinds: {}", names.chain([SELF_TEST]).collect::<Vec<_>>().join(", "))
     })
 }
@@ -65,6 +73,11 @@ fn main() -> anyhow::Result<()> {
             let model = Standalone::new(kind, arguments.disturb)?;
             model.write_huggingface(&folder).context("writing the Hugging Face folder")?;
             model.write_gguf(&gguf).context("writing the GGUF file")?;
+        }
+        Which::Wide(shape) => {
+            write_shape(shape, arguments.quantization, &gguf).context("writing the GGUF file")?;
+            println!("{}", gguf.display());
+            return Ok(());
         }
         Which::SelfTest => {
             write_self_test(&arguments.out, arguments.mtime_unix_s).context("writing the store")?;

@@ -113,7 +113,7 @@ fn manifest(gguf: &Path, bytes: &[u8]) -> Result<Manifest, MakeError> {
         mtime_ns: file.mtime_ns,
     });
     let name: ModelName = SELF_TEST_NAME.parse().expect("it is a name");
-    Ok(Manifest::new(inspected.summary(name), files.collect()))
+    Ok(Manifest::new(inspected.summary(name), inspected.shape.clone(), files.collect()))
 }
 
 #[cfg(test)]

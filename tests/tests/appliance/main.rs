@@ -2,6 +2,7 @@
 
 mod aliases;
 mod attach;
+mod capacity;
 mod drain;
 mod faults;
 mod hardware;

@@ -8,7 +8,7 @@ use nabi_domain::hardware::{
     NetworkCard, NumaNode, Nvidia, PowerSupply,
 };
 
-use super::bytes;
+use super::{bytes, plain};
 
 /// Extensions that change which kernels are fast, from the oldest; all others go with one of them.
 const TELLING_EXTENSIONS: [(&str, &str); 14] = [
@@ -76,14 +76,6 @@ fn list(text: &mut String, title: &str, items: impl Iterator<Item = String>) {
     for (number, item) in items.enumerate() {
         line(text, if number == 0 { title } else { "" }, &item);
     }
-}
-
-/// Names come from devices, which anybody may have made.
-fn plain(name: &str) -> String {
-    // What turns the direction of a line is no control character.
-    let is_active =
-        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    name.replace(is_active, "\u{fffd}")
 }
 
 fn cpu(cpu: &Cpu) -> String {

@@ -148,6 +148,23 @@ impl Standalone {
     }
 }
 
+/// The metadata of a byte-level vocabulary that is filled up to so many tokens, as wide models need.
+pub(crate) fn padded_byte_tokens(tokens: usize) -> Vec<(String, Value)> {
+    const NORMAL: i32 = 1;
+    let mut metadata =
+        byte_tokens::ByteTokens::new(byte_tokens::Ends::Bare, Some(qwen3::CHAT_TEMPLATE)).metadata();
+    for (key, value) in &mut metadata {
+        match value {
+            Value::Strings(texts) if key == "tokenizer.ggml.tokens" => {
+                texts.extend((texts.len()..tokens).map(|id| format!("<|{id}|>")));
+            }
+            Value::I32s(kinds) if key == "tokenizer.ggml.token_type" => kinds.resize(tokens, NORMAL),
+            _ => {}
+        }
+    }
+    metadata
+}
+
 fn general(kind: StandaloneKind) -> [(String, Value); 4] {
     /// llama.cpp's number for "all tensors in F32".
     const FILE_TYPE_F32: u32 = 0;

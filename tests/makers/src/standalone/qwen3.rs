@@ -19,7 +19,7 @@ const ROPE_BASE: f64 = 1_000_000.0;
 const NORM_EPSILON: f64 = 1e-6;
 const SEED: u64 = 8;
 /// Of Qwen3-Instruct's, what concerns chats with tools.
-const CHAT_TEMPLATE: &str = include_str!("qwen3.jinja");
+pub(super) const CHAT_TEMPLATE: &str = include_str!("qwen3.jinja");
 
 /// A model that gives vectors.
 pub(super) fn embedding(disturbed: Option<usize>) -> Standalone {
