@@ -1,8 +1,7 @@
 //! Published models on machines that offices buy: engine, place, settings and memory, or what is missing.
 //!
 //! Machines are constructed from vendors' figures; sizes of models are those of the catalogue, which names
-//! where each is from. Expected figures were computed from these by hand where a comment says so, else by
-//! the plan, and read.
+//! where each is from. What is expected was computed by the plan, and read.
 
 use nabi_domain::hardware::Maker;
 use nabi_domain::plan::{

@@ -22,8 +22,8 @@ const GROWN_DIVISOR: u64 = 16;
 const PREFIXES_DIVISOR: u64 = 16;
 /// but in no more than this.
 const PREFIXES_BYTES_MAX: u64 = 8 << 30;
-/// The smallest weights that still make sense, in bits: below, models lose their mind.
-const WEIGHT_BITS_MIN: u64 = 1;
+/// A file that would have to be smaller than such a part is no way out: not even weights of a bit are.
+const SMALLER_FILE_DIVISOR: u64 = 8;
 
 /// A model that may be run.
 #[derive(Debug, Clone, Copy)]
@@ -333,16 +333,11 @@ fn too_large(shape: &ModelShape, wish: Wish, room: &Room, needed: Memory) -> Unf
     }
     let beside = needs_bytes - needed.weights_bytes;
     let bytes_max = has_bytes.saturating_sub(beside);
-    if bytes_max >= smallest_weights_bytes(shape) {
+    if bytes_max >= shape.weights_bytes() / SMALLER_FILE_DIVISOR {
         ways_out.push(WayOut::SmallerFile { bytes_max });
     }
     if needs_bytes > room.memory_bytes {
         ways_out.push(WayOut::MachineMemory { bytes_min: needs_bytes / 9 * 10 });
     }
     Unfit::Memory { needs_bytes, has_bytes, ways_out }
-}
-
-fn smallest_weights_bytes(shape: &ModelShape) -> u64 {
-    // Not known here; of the usual files, even those of eight bits leave a factor of eight.
-    shape.weights_bytes() / 8 * WEIGHT_BITS_MIN
 }

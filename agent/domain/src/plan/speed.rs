@@ -8,8 +8,8 @@ use super::{Memory, ModelShape, Plan, Room};
 /// last ten years.
 const CORE_READS_BYTES_PER_S: u64 = 5_000_000_000;
 
-/// Of what they could read, the kernels of llama.cpp take such a part: one thread with AVX2 took 55 % in Q8_0
-/// and 40 % in mixtures (docs/benchmarks.md); small models and old formats less. Kernels that are measured on
+/// Of what they could read, the kernels of llama.cpp take such a part: one thread with AVX2 took 51 to 60 % of
+/// wide models, and 25 % of a small one in an old format (docs/benchmarks.md). Kernels that are measured on
 /// the machine will tell.
 const KERNELS_DIVISOR: u64 = 2;
 

@@ -24,7 +24,7 @@ pub(super) fn of(id: PciId, class: u32) -> Option<Maker> {
         0x1002 => (Maker::Amd, is_display || computes),
         // Hygon's processors have the same number.
         0x1d94 => (Maker::Hygon, class == DISPLAY_OTHER || class == COPROCESSOR),
-        // Network cards, disks and a console of Huawei's too. 0xdXXX is Ascend.
+        // Network cards, disks and a console of Huawei's too. Those whose number begins with 0xd are Ascend.
         0x19e5 => (Maker::Huawei, computes && id.device >> 12 == 0xd),
         0x8086 => (Maker::Intel, is_display),
         0x1ed5 => (Maker::MooreThreads, class == DISPLAY_VGA || class == DISPLAY_3D),
